@@ -1,0 +1,47 @@
+/*
+ * The messages between monitor and engine, one a packet: a type, and for three
+ * of them a body. Whoever reads one checks every byte of it.
+ */
+#ifndef CORE_MESSAGE_H
+#define CORE_MESSAGE_H
+
+#include "core/fault.h"
+#include "core/relay.h"
+#include "core/session.h"
+#include "core/span.h"
+
+#include <stdint.h>
+
+enum message_type {
+	/* From the engine. */
+	MSG_UP = 1, /* handshake complete; body: the session block */
+	MSG_END,    /* the connection is over; body: struct report */
+	MSG_FAULT,  /* the engine could not be set up; body: struct fault */
+	/* From the monitor. */
+	MSG_RUN,     /* prog runs */
+	MSG_NOT_RUN, /* prog will not run */
+	MSG_EXITED,  /* prog has exited */
+	MSG_STOP,    /* end the connection as after a failure */
+};
+
+/* How a connection ended. */
+struct report {
+	enum relay_end end;
+	uint64_t in, out;      /* bytes that prog was given, and that were taken from it */
+	char text[FAULT_TEXT]; /* what to say of a failure; "" otherwise */
+};
+
+/* The longest message, its type included. */
+#define MESSAGE_MAX (1 + SESSION_MAX)
+
+/* Each writes a whole message into out[0..MESSAGE_MAX) and returns its length, or -1 when it does not fit. */
+long message_up(unsigned char *out, const struct session *s);
+long message_end(unsigned char *out, const struct report *r);
+long message_fault(unsigned char *out, const struct fault *f);
+
+/* Each reads a whole message of its type. Returns 0, or -1 when it is not exactly of its form. */
+int message_read_up(struct span in, struct session *s);
+int message_read_end(struct span in, struct report *r);
+int message_read_fault(struct span in, struct fault *f);
+
+#endif

@@ -1,0 +1,376 @@
+/*
+ * The transition and want functions of the relay. Every event and every state
+ * is named; nothing here performs anything, and no action feeds back into the
+ * state.
+ */
+#include "core/relay.h"
+
+#include <stddef.h>
+
+struct relay
+relay_start(bool notify, bool half, bool enforce)
+{
+	return (struct relay){.notify = notify, .half = half, .enforce = enforce};
+}
+
+bool
+relay_failed(const struct relay *r)
+{
+	return r->end >= END_CUT;
+}
+
+/* The first cause names the end, unless a failure follows. */
+static void
+note_end(struct relay *r, enum relay_end end)
+{
+	if (r->end == END_NONE)
+		r->end = end;
+}
+
+/* prog's stdin takes no more: what it has not got is dropped. */
+static unsigned
+close_prog_in(struct relay *r)
+{
+	if (r->rx == RX_DROP || r->rx == RX_DONE)
+		return 0;
+	r->rx = r->rx == RX_OPEN ? RX_DROP : RX_DONE;
+	return DO_CLOSE_PROG_IN;
+}
+
+/* The wire brings prog nothing more, for whatever reason. */
+static void
+end_rx(struct relay *r)
+{
+	if (r->rx == RX_OPEN)
+		r->rx = RX_DRAIN;
+	else if (r->rx == RX_DROP)
+		r->rx = RX_DONE;
+}
+
+/* Stops taking bytes of prog. Those that were not handed to the wire are lost if the wire never gets them. */
+static unsigned
+stop_tx(struct relay *r, enum relay_tx next, unsigned facts)
+{
+	bool open = r->tx == TX_OPEN;
+
+	if (r->tx == TX_SHUT || r->tx == TX_CUT || r->tx == TX_DEAD)
+		return 0;
+	if ((open && facts & FACT_REST) || facts & FACT_APP_BUSY || (next == TX_DEAD && facts & FACT_WIRE_OUT))
+		r->lost = true;
+	r->tx = next;
+	return open ? DO_CLOSE_PROG_OUT : 0;
+}
+
+/* A failure: prog gets what was decrypted and then EOF, the peer what the engine holds, and it lingers. */
+static unsigned
+fail(struct relay *r, enum relay_end end, enum relay_tx next, unsigned facts)
+{
+	if (relay_failed(r) || r->net != NET_OPEN)
+		return 0;
+	r->end = end;
+	r->net = NET_LINGER;
+	r->raw = true;
+	end_rx(r);
+	return stop_tx(r, next, facts);
+}
+
+/* The wire is dead in both directions. */
+static unsigned
+wire_reset(struct relay *r, unsigned facts)
+{
+	unsigned todo = fail(r, END_RESET, TX_DEAD, facts);
+
+	r->wire_done = true;
+	return todo | stop_tx(r, TX_DEAD, facts);
+}
+
+/* The wire takes nothing any more; what it still holds for us is read to its end. */
+static unsigned
+wire_refused(struct relay *r, unsigned facts)
+{
+	if (r->stage != RELAY_RUNNING || r->net != NET_OPEN || r->rx != RX_OPEN)
+		return wire_reset(r, facts);
+	r->end = END_RESET;
+	return stop_tx(r, TX_DEAD, facts);
+}
+
+/* Nothing that follows our last byte is judged any more. */
+static unsigned
+wire_eof(struct relay *r, unsigned facts)
+{
+	bool judged = r->net == NET_OPEN && !relay_failed(r);
+
+	r->wire_done = true;
+	if (judged && r->stage == RELAY_HANDSHAKE)
+		return fail(r, END_ABANDONED, TX_FLUSH, facts);
+	if (judged && !r->notified && facts & FACT_MID_RECORD)
+		return fail(r, END_CUT, TX_FLUSH, facts);
+	if (judged && !r->notified && r->enforce)
+		return fail(r, END_NO_NOTIFY, TX_FLUSH, facts);
+	note_end(r, END_PEER_EOF);
+	end_rx(r);
+	return 0;
+}
+
+static unsigned
+notified(struct relay *r, unsigned facts)
+{
+	if (r->stage == RELAY_HANDSHAKE)
+		return fail(r, END_ABANDONED, TX_FLUSH, facts);
+	r->notified = true;
+	r->raw = true;
+	note_end(r, END_PEER_NOTIFY);
+	end_rx(r);
+	return 0;
+}
+
+static unsigned
+prog_eof(struct relay *r)
+{
+	if (r->tx != TX_OPEN)
+		return 0;
+	note_end(r, END_PROG_EOF);
+	r->tx = TX_DRAIN;
+	return DO_CLOSE_PROG_OUT;
+}
+
+static unsigned
+prog_exit(struct relay *r)
+{
+	r->exited = true;
+	note_end(r, END_PROG_EXIT);
+	return close_prog_in(r);
+}
+
+/* An end without a word: the peer must not take what it got for the whole. */
+static unsigned
+give_up(struct relay *r, enum relay_end end, unsigned facts)
+{
+	unsigned todo = fail(r, end, TX_DEAD, facts);
+
+	r->wire_done = true;
+	return todo | stop_tx(r, TX_DEAD, facts);
+}
+
+/* What one event changes by itself. */
+static unsigned
+take(struct relay *r, enum relay_event event, unsigned facts)
+{
+	switch (event) {
+	case EV_MOVED: return 0;
+	case EV_UP:
+		if (r->stage != RELAY_HANDSHAKE || r->net != NET_OPEN)
+			return 0;
+		r->stage = RELAY_STARTING;
+		r->half = r->half && facts & FACT_HALF;
+		return DO_REPORT;
+	case EV_RUN:
+		if (r->stage == RELAY_STARTING)
+			r->stage = RELAY_RUNNING;
+		return 0;
+	case EV_NOT_RUN: r->exited = true; return fail(r, END_NOT_RUN, TX_FLUSH, facts);
+	case EV_NOTIFIED: return notified(r, facts);
+	case EV_BROKEN: r->raw = true; return fail(r, END_TLS, TX_FLUSH, facts);
+	case EV_WIRE_EOF: return wire_eof(r, facts);
+	case EV_WIRE_RESET: return wire_reset(r, facts);
+	case EV_WIRE_REFUSED: return wire_refused(r, facts);
+	case EV_WIRE_DRY:
+		r->wire_done = true;
+		end_rx(r);
+		return 0;
+	case EV_PROG_EOF: return prog_eof(r);
+	case EV_PROG_DEAF: return close_prog_in(r);
+	case EV_PROG_EXIT: return prog_exit(r);
+	case EV_IDLE: return fail(r, END_IDLE, TX_FLUSH, facts);
+	case EV_LATE: return fail(r, END_LATE, TX_FLUSH, facts);
+	case EV_STALLED: return give_up(r, END_STALLED, facts);
+	case EV_LINGERED: return r->net == NET_LINGER ? give_up(r, r->end, facts) : 0;
+	case EV_SIGNAL: return r->net == NET_LINGER ? give_up(r, r->end, facts) : fail(r, END_SIGNAL, TX_FLUSH, facts);
+	case EV_ORPHANED: r->exited = true; return give_up(r, END_ORPHANED, facts);
+	case EV_COUNT: break;
+	}
+	return 0;
+}
+
+/* FIN is on its way. Either the connection is over but for the linger, or only our direction is. */
+static unsigned
+fin(struct relay *r)
+{
+	r->tx = TX_SHUT;
+	if (r->notify && !r->half && !relay_failed(r)) {
+		/* What still comes is discarded; while prog has not yet got what came before, unread. */
+		end_rx(r);
+		r->raw = r->raw || r->rx == RX_DRAIN;
+		r->net = NET_LINGER;
+	}
+	return DO_FIN;
+}
+
+/* Where prog's last byte is on its way, the next step of its end. */
+static unsigned
+settle_tx(struct relay *r, unsigned facts)
+{
+	switch (r->tx) {
+	case TX_DRAIN:
+		if (facts & FACT_APP_BUSY)
+			return 0;
+		if (r->notify) {
+			r->tx = TX_NOTIFY;
+			return DO_NOTIFY;
+		}
+		return facts & FACT_WIRE_OUT ? 0 : fin(r);
+	case TX_NOTIFY: return facts & FACT_WIRE_OUT ? 0 : fin(r);
+	case TX_FLUSH:
+		if (facts & FACT_WIRE_OUT)
+			return 0;
+		if (!r->lost)
+			return fin(r);
+		r->tx = TX_CUT;
+		return 0;
+	case TX_OPEN:
+	case TX_SHUT:
+	case TX_CUT:
+	case TX_DEAD: return 0;
+	}
+	return 0;
+}
+
+/* What follows from the state and the facts alone. */
+static unsigned
+settle(struct relay *r, unsigned facts)
+{
+	unsigned todo = settle_tx(r, facts);
+	bool told = r->tx == TX_SHUT || r->tx == TX_CUT || r->tx == TX_DEAD;
+
+	if (r->rx == RX_DRAIN && !(facts & FACT_APP_OUT) && r->stage == RELAY_RUNNING) {
+		r->rx = RX_DONE;
+		todo |= DO_CLOSE_PROG_IN;
+	}
+	if (r->tx == TX_SHUT && r->exited && r->net == NET_OPEN)
+		r->net = NET_LINGER;
+	if (told && r->net != NET_CLOSED && (r->wire_done || r->notified)) {
+		r->net = NET_CLOSED;
+		todo |= r->lost ? DO_RESET_WIRE : DO_CLOSE_WIRE;
+	}
+	if (r->net == NET_CLOSED && (r->rx == RX_DONE || r->exited || r->stage == RELAY_HANDSHAKE) &&
+	    r->stage != RELAY_ENDED) {
+		r->stage = RELAY_ENDED;
+		todo |= DO_END;
+	}
+	return todo;
+}
+
+unsigned
+relay_step(struct relay *r, enum relay_event event, unsigned facts)
+{
+	unsigned todo;
+
+	if (r->stage == RELAY_ENDED)
+		return 0;
+	todo = take(r, event, facts);
+	return todo ? todo : settle(r, facts);
+}
+
+static unsigned
+want_wire(const struct relay *r, unsigned facts)
+{
+	bool starting = r->stage == RELAY_STARTING && r->net == NET_OPEN;
+	bool room = r->raw || facts & FACT_WIRE_ROOM;
+	unsigned want = 0;
+
+	if (r->net == NET_CLOSED)
+		return 0;
+	if (!r->wire_done && !starting && room) {
+		if (r->net == NET_LINGER)
+			want |= WANT_WIRE_IN;
+		else if (r->rx == RX_OPEN || r->rx == RX_DROP)
+			want |= r->tx == TX_DEAD ? WANT_WIRE_LAST : WANT_WIRE_IN;
+	}
+	if (facts & FACT_WIRE_OUT && r->tx != TX_SHUT && r->tx != TX_CUT && r->tx != TX_DEAD)
+		want |= WANT_WIRE_OUT;
+	return want;
+}
+
+unsigned
+relay_want(const struct relay *r, unsigned facts)
+{
+	unsigned want = want_wire(r, facts);
+
+	if (r->raw)
+		want |= WANT_RAW;
+	if (r->rx == RX_DROP || r->rx == RX_DONE)
+		want |= WANT_DROP_APP;
+	if (r->tx == TX_SHUT || r->tx == TX_CUT || r->tx == TX_DEAD)
+		want |= WANT_DROP_WIRE;
+	if (r->stage != RELAY_RUNNING)
+		return want;
+	if ((r->rx == RX_OPEN || r->rx == RX_DRAIN) && facts & FACT_APP_OUT)
+		want |= WANT_PROG_IN;
+	if (r->tx == TX_OPEN && facts & FACT_APP_ROOM)
+		want |= WANT_PROG_OUT;
+	return want;
+}
+
+unsigned
+relay_timers(const struct relay *r)
+{
+	unsigned timers = 0;
+
+	if (r->net == NET_LINGER)
+		return TIMER_LINGER;
+	if (r->net == NET_CLOSED || relay_failed(r))
+		return 0;
+	if (r->stage == RELAY_HANDSHAKE)
+		timers |= TIMER_HANDSHAKE;
+	return timers | (r->exited ? TIMER_STALL : TIMER_IDLE);
+}
+
+const char *
+relay_end_by(enum relay_end end)
+{
+	switch (end) {
+	case END_PROG_EOF:
+	case END_PROG_EXIT: return "prog";
+	case END_PEER_EOF:
+	case END_PEER_NOTIFY:
+	case END_CUT:
+	case END_NO_NOTIFY:
+	case END_ABANDONED:
+	case END_RESET:
+	case END_TLS: return "peer";
+	case END_NONE:
+	case END_IDLE:
+	case END_LATE:
+	case END_STALLED:
+	case END_NOT_RUN:
+	case END_SIGNAL:
+	case END_ORPHANED:
+	case END_COUNT: break;
+	}
+	return "self";
+}
+
+const char *
+relay_end_how(enum relay_end end)
+{
+	static const char *const how[END_COUNT] = {
+	    [END_NONE] = "none",
+	    [END_PROG_EOF] = "eof",
+	    [END_PROG_EXIT] = "exit",
+	    [END_PEER_EOF] = "eof",
+	    [END_PEER_NOTIFY] = "close_notify",
+	    [END_CUT] = "cut",
+	    [END_NO_NOTIFY] = "no-close_notify",
+	    [END_ABANDONED] = "left-handshake",
+	    [END_RESET] = "reset",
+	    [END_TLS] = "tls-error",
+	    [END_IDLE] = "idle-timeout",
+	    [END_LATE] = "handshake-timeout",
+	    [END_STALLED] = "stall",
+	    [END_NOT_RUN] = "not-run",
+	    [END_SIGNAL] = "signal",
+	    [END_ORPHANED] = "orphaned",
+	};
+
+	return end < END_COUNT ? how[end] : "none";
+}

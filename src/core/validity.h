@@ -1,0 +1,17 @@
+/*
+ * Whether a certificate is valid at a moment, by the two times in it (RFC
+ * 5280, 4.1.2.5). For a word about one's own certificate, not for trust.
+ */
+#ifndef CORE_VALIDITY_H
+#define CORE_VALIDITY_H
+
+#include "core/span.h"
+
+#include <stdint.h>
+
+enum validity { VALIDITY_UNKNOWN, VALIDITY_EARLY, VALIDITY_GOOD, VALIDITY_EXPIRED };
+
+/* `der` is a certificate, `now` seconds since 1970-01-01 UTC. VALIDITY_UNKNOWN when it cannot be read. */
+enum validity validity_at(struct span der, int64_t now);
+
+#endif

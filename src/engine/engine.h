@@ -1,0 +1,115 @@
+/*
+ * The one seam behind which a TLS library works. An engine does no I/O: bytes
+ * in, bytes out, through four ports, each a window and an acknowledgement:
+ *
+ *     wire in   what came from the network     app in   what prog wrote
+ *     wire out  what goes to the network       app out  what prog is to read
+ *
+ * An engine never hears of an EOF, so that only an authenticated close_notify
+ * can look like one. It knows neither files nor descriptors nor variables.
+ */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "core/credentials.h"
+#include "core/fault.h"
+#include "core/options.h"
+#include "core/session.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum engine_role { ENGINE_SERVER, ENGINE_CLIENT };
+
+/* The newest version that is offered; for tests of the older one. */
+enum engine_version { ENGINE_NEWEST, ENGINE_TLS12 };
+
+/*
+ * What is to be spoken. Everything pointed at stays the caller's and is not
+ * needed after engine_prepare, but servername.
+ */
+struct engine_policy {
+	enum engine_role role;
+	enum engine_version newest;
+	enum verify verify;	     /* of the peer's certificate; a client has no VERIFY_OPTIONAL */
+	const struct blob *key;	     /* private key in DER; NULL where chain is empty */
+	const struct blobs *chain;   /* own certificates in DER, leaf first; a client may have none */
+	const struct blobs *anchors; /* needed where the peer is verified */
+	const char *servername;	     /* client: SNI, and the name the server's certificate must bear; NULL: neither */
+};
+
+/* Ready for any number of connections: everything parsed and found to fit together. */
+struct engine_context;
+
+/* One connection. */
+struct engine;
+
+/* Facts about an engine that only ever become true. */
+enum engine_fact {
+	ENGINE_UP = 1,	     /* the handshake is complete */
+	ENGINE_NOTIFIED = 2, /* the peer's close_notify came, and all before it was decrypted */
+	ENGINE_FAILED = 4,   /* nothing more is decrypted or encrypted; an alert may wait at wire out */
+};
+
+/* The library's name and version, for --backend and log lines. Constant text. */
+const char *engine_backend(void);
+
+/*
+ * Checks and loads everything the policy names. Returns NULL and fills *f on
+ * failure: FAULT_CONTEXT names the file at fault, FAULT_ENGINE a library that
+ * does not work.
+ */
+struct engine_context *engine_prepare(const struct engine_policy *policy, struct fault *f);
+
+/* Forgets the private key; engines that were opened before keep theirs. */
+void engine_context_wipe(struct engine_context *c);
+
+/* To be called when no engine of the context is left. */
+void engine_context_free(struct engine_context *c);
+
+/* Starts a connection; a client's first bytes then wait at wire out. Returns NULL and fills *f on failure. */
+struct engine *engine_open(struct engine_context *c, struct fault *f);
+void engine_free(struct engine *e);
+
+/* A set of enum engine_fact. */
+unsigned engine_facts(const struct engine *e);
+
+/* After ENGINE_FAILED: why, one printable line, for as long as e lives. */
+const char *engine_reason(const struct engine *e);
+
+/*
+ * The ports. Each returns the length of a window at *buf, 0 when there is none
+ * now; *_ack says that the first n bytes of it were filled, or used. Windows
+ * stay valid until the next call of an _ack or of engine_close.
+ */
+size_t engine_wire_in(struct engine *e, unsigned char **buf);
+void engine_wire_in_ack(struct engine *e, size_t n);
+size_t engine_wire_out(struct engine *e, const unsigned char **buf);
+void engine_wire_out_ack(struct engine *e, size_t n);
+size_t engine_app_in(struct engine *e, unsigned char **buf);
+void engine_app_in_ack(struct engine *e, size_t n);
+size_t engine_app_out(struct engine *e, const unsigned char **buf);
+void engine_app_out_ack(struct engine *e, size_t n);
+
+/* Whether bytes taken at app in have not all become records at wire out. */
+bool engine_app_busy(const struct engine *e);
+
+/* Whether all that came from the wire was decrypted, but for what is not whole yet. */
+bool engine_hungry(const struct engine *e);
+
+/* Queues close_notify at wire out, once, behind everything else. Not while engine_app_busy. */
+void engine_close(struct engine *e);
+
+/*
+ * After ENGINE_UP: what the peers agreed on, and whom the peer proved to be.
+ * Returns -1 and fills *f when it cannot be told whole.
+ */
+int engine_session(const struct engine *e, struct session *s, struct fault *f);
+
+/* Whether the version lets the peer send on after our close_notify (RFC 8446, 6.1). */
+bool engine_half_close(const struct engine *e);
+
+/* Forgets the private key; to be called once ENGINE_UP. */
+void engine_wipe(struct engine *e);
+
+#endif

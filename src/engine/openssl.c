@@ -1,0 +1,639 @@
+/*
+ * The engine on OpenSSL 3: an SSL object between two buffers that it takes for
+ * its network. The buffers are empty at times but never at an end, so the
+ * library knows close_notify and nothing else as an end of data.
+ */
+#include "engine/engine.h"
+
+#include "core/dn.h"
+
+#include <openssl/bio.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include <openssl/x509_vfy.h>
+#include <openssl/x509v3.h>
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RECORD 16384 /* the most plaintext in a record (RFC 8446, 5.1) */
+
+/* Sizes of the buffers. Wire out has room for all of app in as records, and for the longest flight's alerts. */
+enum { WIRE_IN = 4 * RECORD, APP_OUT = 4 * RECORD, APP_IN = 4 * RECORD, WIRE_OUT = 10 * RECORD };
+
+/* What a record adds to its plaintext, generously; and what is kept free for alerts and key updates. */
+enum { OVERHEAD = 64, RESERVE = 1024 };
+
+struct engine_context {
+	SSL_CTX *ctx; /* certificates, no key */
+	EVP_PKEY *key;
+	BIO_METHOD *bio;
+	char *servername; /* NULL: none */
+	enum engine_role role;
+	enum verify verify;
+};
+
+/* Bytes begin..end of p are waiting to be used. */
+struct buffer {
+	unsigned char *p;
+	size_t size, begin, end;
+};
+
+struct engine {
+	SSL *ssl;
+	unsigned facts;
+	bool hungry, closed, verified;
+	struct buffer wire_in, wire_out, app_in, app_out;
+	char reason[256];
+	unsigned char room[WIRE_IN + WIRE_OUT + APP_IN + APP_OUT];
+};
+
+const char *
+engine_backend(void)
+{
+	return OpenSSL_version(OPENSSL_VERSION);
+}
+
+/* -- buffers ------------------------------------------------------------- */
+
+static size_t
+waiting(const struct buffer *b)
+{
+	return b->end - b->begin;
+}
+
+static void
+used(struct buffer *b, size_t n)
+{
+	b->begin += n;
+	if (b->begin == b->end)
+		b->begin = b->end = 0;
+}
+
+/* The free room at the end, after a move where there is less than a record's worth. */
+static size_t
+room(struct buffer *b)
+{
+	if (b->begin > 0 && b->size - b->end < RECORD + OVERHEAD) {
+		memmove(b->p, b->p + b->begin, waiting(b));
+		b->end -= b->begin;
+		b->begin = 0;
+	}
+	return b->size - b->end;
+}
+
+/* -- the library's network ----------------------------------------------- */
+
+static int
+wire_read(BIO *bio, char *out, size_t size, size_t *n)
+{
+	struct engine *e = BIO_get_data(bio);
+
+	BIO_clear_retry_flags(bio);
+	*n = waiting(&e->wire_in) < size ? waiting(&e->wire_in) : size;
+	if (*n == 0) {
+		BIO_set_retry_read(bio);
+		return 0;
+	}
+	memcpy(out, e->wire_in.p + e->wire_in.begin, *n);
+	used(&e->wire_in, *n);
+	return 1;
+}
+
+static int
+wire_write(BIO *bio, const char *in, size_t size, size_t *n)
+{
+	struct engine *e = BIO_get_data(bio);
+	size_t free_room = room(&e->wire_out);
+
+	BIO_clear_retry_flags(bio);
+	*n = free_room < size ? free_room : size;
+	if (*n == 0) {
+		BIO_set_retry_write(bio);
+		return 0;
+	}
+	memcpy(e->wire_out.p + e->wire_out.end, in, *n);
+	e->wire_out.end += *n;
+	return 1;
+}
+
+static long
+wire_ctrl(BIO *bio, int command, long number, void *pointer)
+{
+	(void)bio;
+	(void)number;
+	(void)pointer;
+	return command == BIO_CTRL_FLUSH;
+}
+
+static int
+wire_create(BIO *bio)
+{
+	BIO_set_init(bio, 1);
+	return 1;
+}
+
+static BIO_METHOD *
+wire_method(void)
+{
+	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "wire");
+
+	if (!m || BIO_meth_set_read_ex(m, wire_read) != 1 || BIO_meth_set_write_ex(m, wire_write) != 1 ||
+	    BIO_meth_set_ctrl(m, wire_ctrl) != 1 || BIO_meth_set_create(m, wire_create) != 1) {
+		BIO_meth_free(m);
+		return NULL;
+	}
+	return m;
+}
+
+/* -- context ------------------------------------------------------------- */
+
+/* The library's own word for what just failed. */
+static const char *
+library_reason(void)
+{
+	const char *text = ERR_reason_error_string(ERR_peek_error());
+
+	return text ? text : "unknown error";
+}
+
+static int
+bad_file(struct fault *f, const struct blob *b, const char *what)
+{
+	return fault_set(f, FAULT_CONTEXT, "%s: %s: %s", b->name, what, library_reason());
+}
+
+static X509 *
+parse_certificate(const struct blob *b, struct fault *f)
+{
+	const unsigned char *p = b->p;
+	X509 *x;
+
+	ERR_clear_error();
+	x = d2i_X509(NULL, &p, (long)b->n);
+	if (x && p == b->p + b->n)
+		return x;
+	X509_free(x);
+	bad_file(f, b, "not a certificate");
+	return NULL;
+}
+
+static EVP_PKEY *
+parse_key(const struct blob *b, struct fault *f)
+{
+	const unsigned char *p = b->p;
+	EVP_PKEY *k;
+
+	ERR_clear_error();
+	k = d2i_AutoPrivateKey(NULL, &p, (long)b->n);
+	if (!k || p != b->p + b->n)
+		bad_file(f, b, "not a private key");
+	else if (!EVP_PKEY_is_a(k, "RSA") && !EVP_PKEY_is_a(k, "RSA-PSS") && !EVP_PKEY_is_a(k, "EC") &&
+		 !EVP_PKEY_is_a(k, "ED25519") && !EVP_PKEY_is_a(k, "ED448"))
+		fault_set(f, FAULT_CONTEXT, "%s: keys of this type cannot be used", b->name);
+	else
+		return k;
+	EVP_PKEY_free(k);
+	return NULL;
+}
+
+static int
+add_chain(struct engine_context *c, const struct blobs *chain, struct fault *f)
+{
+	for (size_t i = 0; i < chain->n; i++) {
+		X509 *x = parse_certificate(&chain->v[i], f);
+		long ok;
+
+		if (!x)
+			return -1;
+		ok = i == 0 ? SSL_CTX_use_certificate(c->ctx, x) : SSL_CTX_add1_chain_cert(c->ctx, x);
+		X509_free(x);
+		if (ok != 1)
+			return bad_file(f, &chain->v[i], "the certificate cannot be used");
+	}
+	return 0;
+}
+
+/* Loads key and chain, and sees that they belong together. */
+static int
+add_identity(struct engine_context *c, const struct engine_policy *p, struct fault *f)
+{
+	if (!p->chain || p->chain->n == 0)
+		return 0;
+	c->key = parse_key(p->key, f);
+	if (!c->key || add_chain(c, p->chain, f) < 0)
+		return -1;
+	if (X509_check_private_key(SSL_CTX_get0_certificate(c->ctx), c->key) != 1)
+		return fault_set(f, FAULT_CONTEXT, "%s does not belong to %s", p->key->name, p->chain->v[0].name);
+	return 0;
+}
+
+/* Every anchor is trusted as it stands: a chain may end at an intermediate whose root is not there. */
+static int
+add_anchors(struct engine_context *c, const struct engine_policy *p, struct fault *f)
+{
+	X509_STORE *store = SSL_CTX_get_cert_store(c->ctx);
+	int mode = SSL_VERIFY_PEER;
+
+	if (p->verify == VERIFY_NONE)
+		return 0;
+	for (size_t i = 0; i < p->anchors->n; i++) {
+		X509 *x = parse_certificate(&p->anchors->v[i], f);
+		int ok = x && X509_STORE_add_cert(store, x) == 1;
+
+		X509_free(x);
+		if (!x)
+			return -1;
+		if (!ok)
+			return bad_file(f, &p->anchors->v[i], "the certificate cannot be used");
+	}
+	if (p->verify == VERIFY_REQUIRED)
+		mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+	SSL_CTX_set_verify(c->ctx, mode, NULL);
+	if (X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(c->ctx), X509_V_FLAG_PARTIAL_CHAIN) != 1)
+		return fault_set(f, FAULT_ENGINE, "cannot set up verification: %s", library_reason());
+	return 0;
+}
+
+/* The library's secure defaults, without what the policy of the project leaves out. */
+static int
+set_policy(struct engine_context *c, const struct engine_policy *p, struct fault *f)
+{
+	int newest = p->newest == ENGINE_TLS12 ? TLS1_2_VERSION : 0;
+
+	SSL_CTX_set_options(c->ctx,
+	    SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
+	SSL_CTX_set_mode(c->ctx, SSL_MODE_NO_AUTO_CHAIN | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	(void)SSL_CTX_set_session_cache_mode(c->ctx, SSL_SESS_CACHE_OFF);
+	if (SSL_CTX_set_min_proto_version(c->ctx, TLS1_2_VERSION) != 1 ||
+	    SSL_CTX_set_max_proto_version(c->ctx, newest) != 1 || SSL_CTX_set_num_tickets(c->ctx, 0) != 1 ||
+	    SSL_CTX_set_cipher_list(c->ctx, "DEFAULT:!kRSA:!PSK:!SRP") != 1)
+		return fault_set(f, FAULT_ENGINE, "cannot set the TLS policy: %s", library_reason());
+	return 0;
+}
+
+static int
+fill_context(struct engine_context *c, const struct engine_policy *p, struct fault *f)
+{
+	/* First of all, and for good: no configuration file, so none that the environment names. */
+	if (OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1)
+		return fault_set(f, FAULT_ENGINE, "cannot start OpenSSL: %s", library_reason());
+	c->role = p->role;
+	c->verify = p->verify;
+	c->ctx = SSL_CTX_new(p->role == ENGINE_SERVER ? TLS_server_method() : TLS_client_method());
+	c->bio = wire_method();
+	if (!c->ctx || !c->bio)
+		return fault_set(f, FAULT_ENGINE, "cannot create a TLS context: %s", library_reason());
+	if (p->servername && !(c->servername = strdup(p->servername)))
+		return fault_set(f, FAULT_SYSTEM, "out of memory");
+	if (set_policy(c, p, f) < 0 || add_identity(c, p, f) < 0)
+		return -1;
+	return add_anchors(c, p, f);
+}
+
+struct engine_context *
+engine_prepare(const struct engine_policy *policy, struct fault *f)
+{
+	struct engine_context *c = calloc(1, sizeof *c);
+
+	if (!c) {
+		fault_set(f, FAULT_SYSTEM, "out of memory");
+		return NULL;
+	}
+	ERR_clear_error();
+	if (fill_context(c, policy, f) == 0)
+		return c;
+	engine_context_free(c);
+	return NULL;
+}
+
+void
+engine_context_wipe(struct engine_context *c)
+{
+	EVP_PKEY_free(c->key);
+	c->key = NULL;
+}
+
+void
+engine_context_free(struct engine_context *c)
+{
+	if (!c)
+		return;
+	engine_context_wipe(c);
+	SSL_CTX_free(c->ctx);
+	BIO_meth_free(c->bio);
+	free(c->servername);
+	free(c);
+}
+
+/* -- one connection ------------------------------------------------------ */
+
+/* SNI, where the name is none of an address, and the name that the peer has to prove. */
+static int
+set_servername(SSL *ssl, const char *name)
+{
+	X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+
+	if (X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1)
+		return 1;
+	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
+}
+
+static int
+fill_engine(struct engine *e, struct engine_context *c)
+{
+	BIO *bio;
+
+	e->ssl = SSL_new(c->ctx);
+	bio = BIO_new(c->bio);
+	if (!e->ssl || !bio) {
+		BIO_free(bio);
+		return -1;
+	}
+	BIO_set_data(bio, e);
+	SSL_set_bio(e->ssl, bio, bio);
+	if (c->key && SSL_use_PrivateKey(e->ssl, c->key) != 1)
+		return -1;
+	if (c->role == ENGINE_SERVER)
+		SSL_set_accept_state(e->ssl);
+	else
+		SSL_set_connect_state(e->ssl);
+	return !c->servername || set_servername(e->ssl, c->servername) ? 0 : -1;
+}
+
+static void pump(struct engine *e);
+
+struct engine *
+engine_open(struct engine_context *c, struct fault *f)
+{
+	struct engine *e = calloc(1, sizeof *e);
+
+	ERR_clear_error();
+	if (!e) {
+		fault_set(f, FAULT_SYSTEM, "out of memory");
+		return NULL;
+	}
+	e->wire_in = (struct buffer){.p = e->room, .size = WIRE_IN};
+	e->wire_out = (struct buffer){.p = e->wire_in.p + WIRE_IN, .size = WIRE_OUT};
+	e->app_in = (struct buffer){.p = e->wire_out.p + WIRE_OUT, .size = APP_IN};
+	e->app_out = (struct buffer){.p = e->app_in.p + APP_IN, .size = APP_OUT};
+	e->verified = c->verify != VERIFY_NONE;
+	if (fill_engine(e, c) < 0) {
+		fault_set(f, FAULT_ENGINE, "cannot open a TLS engine: %s", library_reason());
+		engine_free(e);
+		return NULL;
+	}
+	pump(e);
+	return e;
+}
+
+void
+engine_free(struct engine *e)
+{
+	if (!e)
+		return;
+	SSL_free(e->ssl);
+	free(e);
+}
+
+unsigned
+engine_facts(const struct engine *e)
+{
+	return e->facts;
+}
+
+const char *
+engine_reason(const struct engine *e)
+{
+	return e->reason;
+}
+
+static void
+failed(struct engine *e)
+{
+	unsigned long error = ERR_peek_error();
+	const char *text = ERR_reason_error_string(error);
+	long verified = SSL_get_verify_result(e->ssl);
+
+	e->facts |= ENGINE_FAILED;
+	if (ERR_GET_LIB(error) == ERR_LIB_SSL && ERR_GET_REASON(error) == SSL_R_CERTIFICATE_VERIFY_FAILED)
+		(void)snprintf(e->reason, sizeof e->reason, "the peer's certificate is refused: %s",
+		    X509_verify_cert_error_string(verified));
+	else
+		(void)snprintf(e->reason, sizeof e->reason, "%s", text ? text : "protocol error");
+}
+
+/* Judges a call of the library that returned `ret`. Returns whether it succeeded. */
+static bool
+succeeded(struct engine *e, int ret)
+{
+	if (ret == 1)
+		return true;
+	switch (SSL_get_error(e->ssl, ret)) {
+	case SSL_ERROR_WANT_READ: e->hungry = true; break;
+	case SSL_ERROR_WANT_WRITE: break;
+	case SSL_ERROR_ZERO_RETURN:
+		/* An end before there is anything to end is none that a peer may make. */
+		if (e->facts & ENGINE_UP)
+			e->facts |= ENGINE_NOTIFIED;
+		else
+			failed(e);
+		break;
+	default: failed(e);
+	}
+	return false;
+}
+
+/* Encrypts what was taken from prog. It fits, but for a flood of alerts and key updates that the peer asked for. */
+static void
+pump_out(struct engine *e)
+{
+	struct buffer *b = &e->app_in;
+	size_t n;
+
+	if (waiting(b) == 0 || e->facts & ENGINE_FAILED)
+		return;
+	ERR_clear_error();
+	if (succeeded(e, SSL_write_ex(e->ssl, b->p + b->begin, waiting(b), &n)))
+		used(b, n);
+}
+
+/* Decrypts as much as there is, and as there is room for. */
+static void
+pump_in(struct engine *e)
+{
+	struct buffer *b = &e->app_out;
+	size_t n;
+
+	while (!(e->facts & (ENGINE_FAILED | ENGINE_NOTIFIED)) && room(b) > 0) {
+		ERR_clear_error();
+		if (!succeeded(e, SSL_read_ex(e->ssl, b->p + b->end, room(b), &n)))
+			return;
+		b->end += n;
+	}
+}
+
+static void
+pump(struct engine *e)
+{
+	e->hungry = false;
+	if (!(e->facts & (ENGINE_UP | ENGINE_FAILED))) {
+		ERR_clear_error();
+		if (succeeded(e, SSL_do_handshake(e->ssl)))
+			e->facts |= ENGINE_UP;
+	}
+	if (!(e->facts & ENGINE_UP))
+		return;
+	pump_out(e);
+	pump_in(e);
+}
+
+/* -- ports --------------------------------------------------------------- */
+
+size_t
+engine_wire_in(struct engine *e, unsigned char **buf)
+{
+	size_t n = room(&e->wire_in);
+
+	*buf = e->wire_in.p + e->wire_in.end;
+	return e->facts & ENGINE_FAILED ? 0 : n;
+}
+
+void
+engine_wire_in_ack(struct engine *e, size_t n)
+{
+	e->wire_in.end += n;
+	pump(e);
+}
+
+size_t
+engine_wire_out(struct engine *e, const unsigned char **buf)
+{
+	*buf = e->wire_out.p + e->wire_out.begin;
+	return waiting(&e->wire_out);
+}
+
+void
+engine_wire_out_ack(struct engine *e, size_t n)
+{
+	bool stuck = e->app_in.end > 0 || !e->hungry;
+
+	used(&e->wire_out, n);
+	if (stuck)
+		pump(e);
+}
+
+size_t
+engine_app_in(struct engine *e, unsigned char **buf)
+{
+	size_t taken = waiting(&e->wire_out) + RESERVE;
+	size_t n = taken < WIRE_OUT ? (WIRE_OUT - taken) / (RECORD + OVERHEAD) * RECORD : 0;
+
+	*buf = e->app_in.p;
+	if (!(e->facts & ENGINE_UP) || e->facts & ENGINE_FAILED || e->closed || waiting(&e->app_in) > 0)
+		return 0;
+	return n < APP_IN ? n : APP_IN;
+}
+
+void
+engine_app_in_ack(struct engine *e, size_t n)
+{
+	e->app_in.end = n;
+	pump_out(e);
+}
+
+size_t
+engine_app_out(struct engine *e, const unsigned char **buf)
+{
+	*buf = e->app_out.p + e->app_out.begin;
+	return waiting(&e->app_out);
+}
+
+void
+engine_app_out_ack(struct engine *e, size_t n)
+{
+	used(&e->app_out, n);
+	pump(e);
+}
+
+bool
+engine_app_busy(const struct engine *e)
+{
+	return waiting(&e->app_in) > 0;
+}
+
+bool
+engine_hungry(const struct engine *e)
+{
+	return e->hungry || e->facts & (ENGINE_FAILED | ENGINE_NOTIFIED);
+}
+
+void
+engine_close(struct engine *e)
+{
+	if (e->closed || !(e->facts & ENGINE_UP) || e->facts & ENGINE_FAILED)
+		return;
+	e->closed = true;
+	ERR_clear_error();
+	(void)SSL_shutdown(e->ssl); /* 0: queued, and the peer's has not come */
+}
+
+/* -- the session --------------------------------------------------------- */
+
+static int
+peer_session(const struct engine *e, struct session *s, struct fault *f)
+{
+	X509 *leaf = SSL_get0_peer_certificate(e->ssl);
+	unsigned char *der = NULL, hash[32];
+	size_t n = sizeof hash;
+	int length;
+
+	if (!leaf || !e->verified || SSL_get_verify_result(e->ssl) != X509_V_OK)
+		return 0;
+	length = i2d_X509(leaf, &der);
+	if (length < 0 || EVP_Q_digest(NULL, "SHA256", NULL, der, (size_t)length, hash, &n) != 1) {
+		OPENSSL_free(der);
+		return fault_set(f, FAULT_TLS, "the peer's certificate cannot be read: %s", library_reason());
+	}
+	memcpy(s->hash, "SHA256:", 7);
+	for (size_t i = 0; i < sizeof hash; i++)
+		(void)sprintf(s->hash + 7 + 2 * i, "%02x", hash[i]);
+	long printed = dn_subject((struct span){der, (size_t)length}, s->subject, sizeof s->subject);
+	OPENSSL_free(der);
+	if (printed < 0)
+		return fault_set(f, FAULT_TLS, "the subject of the peer's certificate cannot be told whole");
+	s->has_peer = true;
+	return 0;
+}
+
+int
+engine_session(const struct engine *e, struct session *s, struct fault *f)
+{
+	const char *cipher = SSL_CIPHER_standard_name(SSL_get_current_cipher(e->ssl));
+	const char *sni = SSL_get_servername(e->ssl, TLSEXT_NAMETYPE_host_name);
+
+	*s = (struct session){0};
+	if (!cipher || strlen(cipher) >= sizeof s->cipher)
+		return fault_set(f, FAULT_TLS, "the cipher suite has no name");
+	(void)snprintf(s->protocol, sizeof s->protocol, "%s", SSL_get_version(e->ssl));
+	(void)snprintf(s->cipher, sizeof s->cipher, "%s", cipher);
+	s->has_sni = sni && dnsname_valid((const unsigned char *)sni, strlen(sni), s->sni);
+	return peer_session(e, s, f);
+}
+
+bool
+engine_half_close(const struct engine *e)
+{
+	return SSL_version(e->ssl) == TLS1_3_VERSION;
+}
+
+void
+engine_wipe(struct engine *e)
+{
+	SSL_certs_clear(e->ssl);
+}

@@ -1,0 +1,136 @@
+/*
+ * s6-tlsd: the server side of TLS on fds 0 and 1, for a program that knows
+ * nothing of it. Parse, prepare, act.
+ */
+#include "core/options.h"
+#include "engine/engine.h"
+#include "sys/clock.h"
+#include "sys/fds.h"
+#include "sys/log.h"
+#include "sys/material.h"
+#include "sys/monitor.h"
+#include "sys/peer.h"
+#include "sys/privileges.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* The one way out for whatever failed before there was a connection. */
+static _Noreturn void
+die(const struct fault *f)
+{
+	log_fault(f);
+	exit((int)f->code);
+}
+
+static _Noreturn void
+die_of(int signal)
+{
+	struct sigaction deadly = {.sa_handler = SIG_DFL};
+	sigset_t set;
+
+	(void)sigaction(signal, &deadly, NULL);
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, signal);
+	(void)sigprocmask(SIG_UNBLOCK, &set, NULL);
+	(void)raise(signal);
+	exit(128 + signal);
+}
+
+/* --help and its like. */
+static int
+show(const struct config *config)
+{
+	char help[4096];
+
+	if (config->show == SHOW_VERSION)
+		(void)puts("s6-tlsd " VERSION);
+	else if (config->show == SHOW_BACKEND)
+		(void)printf("openssl: %s\n", engine_backend());
+	else if (options_help(help, sizeof help) > 0)
+		(void)fputs(help, stdout);
+	return fflush(stdout) == 0 ? 0 : FAULT_SYSTEM;
+}
+
+static void
+parse(struct config *config, char *const argv[])
+{
+	struct fault f;
+	char usage[1024];
+
+	if (options_parse(config, argv, &f) == 0)
+		return;
+	if (options_usage(usage, sizeof usage) > 0)
+		log_line(LOG_LEVEL_FATAL, "%s; usage: %s", f.text, usage);
+	exit(FAULT_USAGE);
+}
+
+/* Sees to it that messages go where they should, and nothing else does. */
+static int
+prepare_fds(const struct config *config, struct fault *f)
+{
+	char peer[128];
+
+	log_verbosity(config->verbosity);
+	if (config->log_fd >= 0) {
+		if (fds_is_connection(config->log_fd))
+			return fault_set(f, FAULT_USAGE, "--log-fd=%d is the connection itself", config->log_fd);
+		if (!fds_open(config->log_fd))
+			return fault_set(f, FAULT_USAGE, "--log-fd=%d is not open", config->log_fd);
+		log_to(config->log_fd);
+	}
+	if (fds_check(f) < 0 || fds_hide_connection(f) < 0)
+		return -1;
+	peer_name(peer, sizeof peer);
+	log_peer(peer);
+	return 0;
+}
+
+/* Reads and checks everything, so that what is wrong shows before the network is listened to. */
+static struct engine_context *
+prepare(const struct config *config, struct privileges *privileges, struct fault *f)
+{
+	struct material m;
+	struct engine_context *context;
+
+	if (privileges_plan(privileges, f) < 0 || material_load(&m, config, f) < 0)
+		return NULL;
+	context = engine_prepare(&(struct engine_policy){.role = ENGINE_SERVER,
+				     .verify = (enum verify)config->verify,
+				     .key = &m.key,
+				     .chain = &m.chain,
+				     .anchors = &m.anchors},
+	    f);
+	material_wipe(&m);
+	return context;
+}
+
+int
+main(int argc, char *argv[])
+{
+	int64_t start = clock_ms();
+	struct engine_context *context;
+	struct privileges privileges;
+	struct config config;
+	struct fault f;
+	int code;
+
+	(void)argc;
+	if (fds_open_stderr(&f) < 0)
+		exit((int)f.code);
+	log_start(fds_is_connection(STDERR_FILENO));
+	parse(&config, argv);
+	if (config.show != SHOW_NONE)
+		return show(&config);
+	if (prepare_fds(&config, &f) < 0)
+		die(&f);
+	context = prepare(&config, &privileges, &f);
+	if (!context)
+		die(&f);
+	code = monitor_run(context, &config, &privileges, start);
+	if (code < 0)
+		die_of(-code);
+	return code;
+}

@@ -1,0 +1,176 @@
+/*
+ * Inherited descriptors are looked at and closed here; no flag of an inherited
+ * open description is ever changed, because others share it.
+ */
+#include "sys/fds.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int
+failed(struct fault *f, const char *what)
+{
+	return fault_set(f, FAULT_SYSTEM, "cannot %s: %s", what, strerror(errno));
+}
+
+int
+fds_open_stderr(struct fault *f)
+{
+	int fd;
+
+	if (fds_open(STDERR_FILENO))
+		return 0;
+	fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return failed(f, "open /dev/null");
+	if (fd == STDERR_FILENO)
+		return fcntl(fd, F_SETFD, 0) < 0 ? failed(f, "open fd 2") : 0;
+	if (dup2(fd, STDERR_FILENO) < 0)
+		return failed(f, "open fd 2");
+	(void)close(fd);
+	return 0;
+}
+
+bool
+fds_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+bool
+fds_is_connection(int fd)
+{
+	struct stat other, own;
+
+	if (fstat(fd, &own) < 0 || (!S_ISSOCK(own.st_mode) && !S_ISFIFO(own.st_mode)))
+		return false;
+	for (int i = STDIN_FILENO; i <= STDOUT_FILENO; i++)
+		if (fstat(i, &other) == 0 && other.st_dev == own.st_dev && other.st_ino == own.st_ino)
+			return true;
+	return false;
+}
+
+int
+fds_check(struct fault *f)
+{
+	for (int fd = STDIN_FILENO; fd <= STDOUT_FILENO; fd++)
+		if (!fds_open(fd))
+			return fault_set(f, FAULT_SYSTEM, "fd %d, where the network should be, is closed", fd);
+	return 0;
+}
+
+/* Calls act(fd) for every open descriptor above 2. */
+static int
+each_fd(void (*act)(int fd, const void *arg), const void *arg, struct fault *f)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	struct dirent *entry;
+
+	if (!dir)
+		return failed(f, "list the open descriptors in /proc/self/fd");
+	while ((entry = readdir(dir))) {
+		char *end;
+		long fd = strtol(entry->d_name, &end, 10);
+
+		if (*end == '\0' && end != entry->d_name && fd > STDERR_FILENO && fd != dirfd(dir))
+			act((int)fd, arg);
+	}
+	(void)closedir(dir);
+	return 0;
+}
+
+static void
+close_connection(int fd, const void *arg)
+{
+	(void)arg;
+	if (fds_is_connection(fd))
+		(void)close(fd);
+}
+
+int
+fds_hide_connection(struct fault *f)
+{
+	int null;
+
+	if (fds_is_connection(STDERR_FILENO)) {
+		null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+		if (null < 0 || dup2(null, STDERR_FILENO) < 0)
+			return failed(f, "put /dev/null on fd 2");
+		(void)close(null);
+	}
+	return each_fd(close_connection, NULL, f);
+}
+
+struct kept {
+	const int *fds;
+	size_t n;
+};
+
+static void
+close_unless_kept(int fd, const void *arg)
+{
+	const struct kept *kept = arg;
+
+	for (size_t i = 0; i < kept->n; i++)
+		if (kept->fds[i] == fd)
+			return;
+	(void)close(fd);
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+int
+fds_close_others(const int *keep, size_t n, struct fault *f)
+{
+	int sorted[9];
+	unsigned from = STDERR_FILENO + 1;
+
+	memcpy(sorted, keep, n * sizeof *keep);
+	qsort(sorted, n, sizeof *sorted, compare);
+	sorted[n] = INT_MAX;
+	for (size_t i = 0; i <= n; i++) {
+		unsigned next = (unsigned)sorted[i];
+
+		if (next < from)
+			continue;
+		if (from < next && syscall(SYS_close_range, from, next - 1, 0) < 0)
+			return each_fd(close_unless_kept, &(struct kept){keep, n}, f);
+		from = next + 1;
+	}
+	return 0;
+}
+
+int
+fds_pipe(int ends[2], struct fault *f)
+{
+	return pipe2(ends, O_CLOEXEC) < 0 ? failed(f, "create a pipe") : 0;
+}
+
+int
+fds_nonblock(int fd, struct fault *f)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return failed(f, "make a pipe non-blocking");
+	return 0;
+}
+
+void
+fds_close(int *fd)
+{
+	if (*fd >= 0)
+		(void)close(*fd);
+	*fd = -1;
+}

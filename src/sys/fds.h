@@ -1,0 +1,43 @@
+/*
+ * The descriptors that the program is started with: which of them are the
+ * connection, and that none of it leaks.
+ */
+#ifndef SYS_FDS_H
+#define SYS_FDS_H
+
+#include "core/fault.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Opens fd 2 on /dev/null if it is closed. Returns -1 with *f when that fails. */
+int fds_open_stderr(struct fault *f);
+
+/* Whether fd is open. */
+bool fds_open(int fd);
+
+/* Whether fd is the same socket or pipe as fd 0 or fd 1. A terminal is none: it is where a person reads. */
+bool fds_is_connection(int fd);
+
+/* Fails with FAULT_SYSTEM when fd 0 or 1 is closed. */
+int fds_check(struct fault *f);
+
+/*
+ * Takes the connection away from all descriptors but 0 and 1: fd 2 becomes
+ * /dev/null, others are closed. So neither prog nor a message can write to it.
+ */
+int fds_hide_connection(struct fault *f);
+
+/* Closes every descriptor above 2 but those in keep[0..n), n at most 8. */
+int fds_close_others(const int *keep, size_t n, struct fault *f);
+
+/* A pipe, close-on-exec: ends[0] is read from, ends[1] written to. */
+int fds_pipe(int ends[2], struct fault *f);
+
+/* Makes fd, an open description of ours alone, non-blocking. */
+int fds_nonblock(int fd, struct fault *f);
+
+/* Closes *fd if it is open, and sets it to -1. */
+void fds_close(int *fd);
+
+#endif

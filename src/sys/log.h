@@ -1,0 +1,31 @@
+/*
+ * Where messages go: a descriptor, or syslog when stderr is the connection.
+ * One write a line. Only the monitor calls this.
+ */
+#ifndef SYS_LOG_H
+#define SYS_LOG_H
+
+#include "core/fault.h"
+
+#include <stdbool.h>
+
+enum log_level { LOG_LEVEL_FATAL, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+/* Until it is called, messages go to stderr. `use_syslog` says that they must not. */
+void log_start(bool use_syslog);
+
+/* Sends messages to fd from now on. */
+void log_to(int fd);
+
+/* Which levels are written: 0 fatal ones, up to 3 all. */
+void log_verbosity(int verbosity);
+
+/* From now on every line names the connection: its pid and the peer (printable text, copied). */
+void log_peer(const char *peer);
+
+void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Writes the fault as a fatal error. */
+void log_fault(const struct fault *f);
+
+#endif

@@ -1,0 +1,383 @@
+/*
+ * One loop over one channel and the signals. What the engine says is checked
+ * before it is believed; an engine that talks nonsense is killed.
+ */
+#include "sys/monitor.h"
+
+#include "core/environment.h"
+#include "core/message.h"
+#include "core/verdict.h"
+#include "sys/channel.h"
+#include "sys/clock.h"
+#include "sys/fds.h"
+#include "sys/log.h"
+#include "sys/worker.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+struct monitor {
+	const struct config *config;
+	const struct privileges *privileges;
+	int64_t start;
+	int channel;	    /* to the engine; -1 when it has hung up */
+	pid_t engine, prog; /* 0: not running */
+	bool up;	    /* the engine has reported the handshake */
+	bool reported;	    /* the engine has said how it ended */
+	struct report report;
+	struct outcome outcome;
+	sigset_t mask; /* as it was at the start */
+};
+
+/* -- signals ------------------------------------------------------------- */
+
+/* The signals that are acted on, and what came. They are blocked but in ppoll, so nothing changes unseen. */
+static const int watched[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP};
+static volatile sig_atomic_t told_to_end, times_told;
+
+static void
+note_signal(int signal)
+{
+	if (signal == SIGCHLD)
+		return;
+	if (!told_to_end)
+		told_to_end = signal;
+	times_told = times_told + 1;
+}
+
+static void
+watch_signals(struct monitor *m)
+{
+	struct sigaction noted = {.sa_handler = note_signal}, ignored = {.sa_handler = SIG_IGN};
+	sigset_t blocked;
+
+	(void)sigemptyset(&blocked);
+	for (size_t i = 0; i < sizeof watched / sizeof *watched; i++)
+		(void)sigaddset(&blocked, watched[i]);
+	(void)sigprocmask(SIG_BLOCK, &blocked, &m->mask);
+	for (size_t i = 0; i < sizeof watched / sizeof *watched; i++)
+		(void)sigaction(watched[i], &noted, NULL);
+	(void)sigaction(SIGPIPE, &ignored, NULL);
+}
+
+/* The mask at the start, but open to what the program itself needs to hear. */
+static sigset_t
+open_mask(const struct monitor *m)
+{
+	sigset_t open = m->mask;
+
+	for (size_t i = 0; i < sizeof watched / sizeof *watched; i++)
+		(void)sigdelset(&open, watched[i]);
+	return open;
+}
+
+/* -- starting ------------------------------------------------------------ */
+
+/* A failure of the connection; the first one is the one that is told. */
+static void
+give_fault(struct monitor *m, enum fault_code code, const char *text)
+{
+	if (m->outcome.fault != FAULT_NONE)
+		return;
+	m->outcome.fault = code;
+	log_line(LOG_LEVEL_FATAL, "%s", text);
+}
+
+/*
+ * Makes channel and pipes and forks the engine. In the monitor, fds 0 and 1
+ * are then prog's ends of the pipes: it keeps nothing of the network.
+ */
+static int
+start_engine(struct monitor *m, struct engine_context *context, struct fault *f)
+{
+	int channel[2], to_prog[2], from_prog[2];
+	sigset_t mask = open_mask(m);
+	pid_t self = getpid();
+
+	if (channel_create(channel, f) < 0 || fds_pipe(to_prog, f) < 0 || fds_pipe(from_prog, f) < 0 ||
+	    fds_nonblock(to_prog[1], f) < 0 || fds_nonblock(from_prog[0], f) < 0)
+		return -1;
+	m->engine = fork();
+	if (m->engine < 0)
+		return fault_set(f, FAULT_SYSTEM, "cannot fork: %s", strerror(errno));
+	if (m->engine == 0) {
+		struct loop_fds fds = {.wire_in = STDIN_FILENO,
+		    .wire_out = STDOUT_FILENO,
+		    .prog_in = to_prog[1],
+		    .prog_out = from_prog[0],
+		    .channel = channel[1]};
+
+		worker_run(context, &fds, m->config, m->privileges, &mask, self, m->start);
+	}
+	m->channel = channel[0];
+	if (dup2(to_prog[0], STDIN_FILENO) < 0 || dup2(from_prog[1], STDOUT_FILENO) < 0) {
+		(void)kill(m->engine, SIGKILL);
+		return fault_set(f, FAULT_SYSTEM, "cannot move a pipe: %s", strerror(errno));
+	}
+	fds_close(&channel[1]);
+	for (int i = 0; i < 2; i++) {
+		fds_close(&to_prog[i]);
+		fds_close(&from_prog[i]);
+	}
+	return 0;
+}
+
+/* prog starts as this program did: its mask, and default dispositions. */
+static int
+spawn(struct monitor *m, char *const *env)
+{
+	posix_spawnattr_t attr;
+	sigset_t all;
+	int error = posix_spawnattr_init(&attr);
+
+	if (error)
+		return error;
+	(void)sigfillset(&all);
+	error = posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+	if (!error)
+		error = posix_spawnattr_setsigdefault(&attr, &all);
+	if (!error)
+		error = posix_spawnattr_setsigmask(&attr, &m->mask);
+	if (!error)
+		error = posix_spawnp(&m->prog, m->config->prog[0], NULL, &attr, m->config->prog, env);
+	(void)posix_spawnattr_destroy(&attr);
+	if (error)
+		m->prog = 0;
+	return error;
+}
+
+/* Runs prog with what it is to know, and drops to the ids that are left for the rest. */
+static int
+start_prog(struct monitor *m, const struct session *session, struct fault *f)
+{
+	char **env = environment_plan(environ, session, m->config->keep);
+	int error = env ? spawn(m, env) : ENOMEM;
+
+	free(env);
+	(void)close(STDIN_FILENO);
+	(void)close(STDOUT_FILENO);
+	if (error)
+		return fault_set(f, FAULT_SYSTEM, "cannot run %s: %s", m->config->prog[0], strerror(error));
+	m->outcome.ran = true;
+	log_line(LOG_LEVEL_DEBUG, "event=start prog=%ld", (long)m->prog);
+	return privileges_drop(m->privileges, f);
+}
+
+/* -- the engine's messages ----------------------------------------------- */
+
+static void
+log_handshake(const struct monitor *m, const struct session *s)
+{
+	log_line(LOG_LEVEL_INFO, "event=handshake protocol=%s cipher=%s%s%s%s%s%s ms=%" PRId64, s->protocol, s->cipher,
+	    s->has_sni ? " sni=" : "", s->has_sni ? s->sni : "", s->has_peer ? " subject=\"" : "",
+	    s->has_peer ? s->subject : "", s->has_peer ? "\"" : "", clock_ms() - m->start);
+}
+
+static void
+take_up(struct monitor *m, const struct session *session)
+{
+	struct fault f;
+
+	m->up = true;
+	if (m->outcome.signal) {
+		(void)channel_tell(m->channel, MSG_NOT_RUN);
+		return;
+	}
+	log_handshake(m, session);
+	if (start_prog(m, session, &f) == 0) {
+		(void)channel_tell(m->channel, MSG_RUN);
+		return;
+	}
+	give_fault(m, f.code, f.text);
+	(void)channel_tell(m->channel, MSG_NOT_RUN);
+}
+
+static void
+take_end(struct monitor *m)
+{
+	struct relay ended = {.end = m->report.end};
+
+	m->reported = true;
+	if (m->outcome.signal || m->outcome.fault != FAULT_NONE)
+		return;
+	if (relay_failed(&ended))
+		give_fault(m, FAULT_TLS, m->report.text[0] ? m->report.text : "engine ended without a reason");
+	else if (!m->outcome.ran)
+		give_fault(m, FAULT_TLS, "engine ended before the handshake");
+}
+
+/* One message of n bytes. Returns whether it was one that may come now. */
+static bool
+take_message(struct monitor *m, const unsigned char *message, size_t n)
+{
+	static struct session session;
+	struct span in = {message, n};
+	struct fault f;
+
+	switch (message[0]) {
+	case MSG_UP:
+		if (m->up || m->reported || message_read_up(in, &session) < 0)
+			return false;
+		take_up(m, &session);
+		return true;
+	case MSG_END:
+		if (m->reported || message_read_end(in, &m->report) < 0)
+			return false;
+		take_end(m);
+		return true;
+	case MSG_FAULT:
+		if (m->up || m->reported || message_read_fault(in, &f) < 0)
+			return false;
+		m->reported = true;
+		give_fault(m, f.code, f.text);
+		return true;
+	default: return false;
+	}
+}
+
+/* Takes everything that waits in the channel. */
+static void
+read_channel(struct monitor *m)
+{
+	static unsigned char message[MESSAGE_MAX];
+	long n;
+
+	while (m->channel >= 0 && (n = channel_receive(m->channel, message)) != 0) {
+		if (n > 0 && take_message(m, message, (size_t)n))
+			continue;
+		if (n != -1) {
+			give_fault(m, FAULT_TLS, "engine sent a malformed message");
+			(void)kill(m->engine, SIGKILL);
+		}
+		fds_close(&m->channel);
+	}
+}
+
+/* -- children ------------------------------------------------------------ */
+
+static void
+engine_exited(struct monitor *m, int status)
+{
+	char text[64];
+
+	read_channel(m);
+	fds_close(&m->channel);
+	m->engine = 0;
+	if (m->reported || m->outcome.signal)
+		return;
+	if (WIFSIGNALED(status))
+		(void)snprintf(text, sizeof text, "engine died (signal %d)", WTERMSIG(status));
+	else
+		(void)snprintf(text, sizeof text, "engine died (exit code %d)", WEXITSTATUS(status));
+	give_fault(m, FAULT_TLS, text);
+}
+
+static void
+prog_exited(struct monitor *m, int status)
+{
+	m->prog = 0;
+	m->outcome.status = status;
+	log_line(LOG_LEVEL_DEBUG, "event=exit %s=%d", WIFSIGNALED(status) ? "signal" : "code",
+	    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	if (m->channel >= 0)
+		(void)channel_tell(m->channel, MSG_EXITED);
+}
+
+/* Whoever it is: children that came with the exec are reaped, and that is all. */
+static void
+reap(struct monitor *m)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == m->engine)
+			engine_exited(m, status);
+		else if (pid == m->prog)
+			prog_exited(m, status);
+	}
+}
+
+/* -- the end ------------------------------------------------------------- */
+
+/* Acts on the first signal; a second one means now. Returns whether to go on. */
+static bool
+heed_signals(struct monitor *m)
+{
+	if (!told_to_end)
+		return true;
+	if (!m->outcome.signal) {
+		m->outcome.signal = told_to_end;
+		if (m->channel >= 0)
+			(void)channel_tell(m->channel, MSG_STOP);
+		if (m->prog)
+			(void)kill(m->prog, told_to_end); /* fails where the ids do not allow it: prog has its EOF */
+	}
+	if (times_told < 2)
+		return true;
+	if (m->engine)
+		(void)kill(m->engine, SIGKILL);
+	return false;
+}
+
+static void
+log_end(const struct monitor *m, int code)
+{
+	const struct report *r = &m->report;
+
+	log_line(LOG_LEVEL_INFO, "event=end by=%s how=%s in=%" PRIu64 " out=%" PRIu64 " ms=%" PRId64 " %s=%d",
+	    relay_end_by(r->end), m->reported ? relay_end_how(r->end) : "engine-died", r->in, r->out,
+	    clock_ms() - m->start, code < 0 ? "signal" : "code", code < 0 ? -code : code);
+}
+
+static void
+watch(struct monitor *m)
+{
+	sigset_t open = open_mask(m);
+
+	while (m->engine || m->prog) {
+		struct pollfd p = {.fd = m->channel, .events = POLLIN};
+		int n = ppoll(&p, 1, NULL, &open);
+
+		if (n > 0)
+			read_channel(m);
+		reap(m);
+		if (!heed_signals(m))
+			return;
+	}
+}
+
+int
+monitor_run(
+    struct engine_context *context, const struct config *config, const struct privileges *privileges, int64_t start)
+{
+	struct monitor m = {.config = config, .privileges = privileges, .start = start, .channel = -1};
+	struct fault f;
+	int code;
+
+	if (privileges->root && !privileges->drop)
+		log_line(LOG_LEVEL_INFO,
+		    "TLS_UID and TLS_GID are not set: the engine keeps uid 0, without capabilities and groups");
+	watch_signals(&m);
+	code = start_engine(&m, context, &f);
+	engine_context_free(context);
+	if (code < 0) {
+		log_fault(&f);
+		return (int)f.code;
+	}
+	log_line(LOG_LEVEL_DEBUG, "event=fork engine=%ld", (long)m.engine);
+	watch(&m);
+	code = verdict(&m.outcome);
+	log_end(&m, code);
+	return code;
+}

@@ -1,0 +1,16 @@
+/*
+ * Who is at the other end, for log lines.
+ */
+#ifndef SYS_PEER_H
+#define SYS_PEER_H
+
+#include <stddef.h>
+
+/*
+ * Writes the peer of fd 0 into out: address and port, "127.0.0.1:4711" or
+ * "[::1]:4711", of the socket, or else what TCPREMOTEIP or REMOTE_ADDR say, or
+ * "unknown". Printable text without blanks, cut to size.
+ */
+void peer_name(char *out, size_t size);
+
+#endif

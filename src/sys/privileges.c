@@ -1,0 +1,110 @@
+/*
+ * One straight line in the one right order: groups while there still is the
+ * right to, then gid, then uid, then capabilities; and a look at each.
+ */
+#include "sys/privileges.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int
+failed(struct fault *f, const char *what)
+{
+	return fault_set(f, FAULT_SYSTEM, "cannot %s: %s", what, strerror(errno));
+}
+
+/* An id is a decimal number from 1 to 2^32 - 2: 0 is root, 2^32 - 1 means "no change" to the kernel. */
+static int
+read_id(const char *variable, unsigned *id, struct fault *f)
+{
+	const char *text = getenv(variable), *p = text;
+	unsigned long long number = 0;
+
+	while (*p >= '0' && *p <= '9' && number <= 0xffffffff)
+		number = number * 10 + (unsigned)(*p++ - '0');
+	if (p == text || *p != '\0' || number == 0 || number >= 0xffffffff)
+		return fault_set(f, FAULT_USAGE, "%s is \"%s\", not a numeric id other than 0", variable, text);
+	*id = (unsigned)number;
+	return 0;
+}
+
+int
+privileges_plan(struct privileges *p, struct fault *f)
+{
+	bool uid = getenv("TLS_UID"), gid = getenv("TLS_GID");
+
+	*p = (struct privileges){.root = geteuid() == 0};
+	if (!p->root || (!uid && !gid))
+		return 0;
+	if (!uid || !gid)
+		return fault_set(f, FAULT_USAGE, "%s is set, but %s is not", uid ? "TLS_UID" : "TLS_GID",
+		    uid ? "TLS_GID" : "TLS_UID");
+	p->drop = true;
+	return read_id("TLS_UID", &p->uid, f) < 0 ? -1 : read_id("TLS_GID", &p->gid, f);
+}
+
+int
+privileges_drop(const struct privileges *p, struct fault *f)
+{
+	uid_t uid[3];
+	gid_t gid[3];
+
+	if (!p->drop)
+		return 0;
+	if (setgroups(0, NULL) < 0)
+		return failed(f, "drop supplementary groups");
+	if (setresgid(p->gid, p->gid, p->gid) < 0)
+		return failed(f, "change to TLS_GID");
+	if (setresuid(p->uid, p->uid, p->uid) < 0)
+		return failed(f, "change to TLS_UID");
+	if (getgroups(0, NULL) != 0 || getresgid(&gid[0], &gid[1], &gid[2]) < 0 ||
+	    getresuid(&uid[0], &uid[1], &uid[2]) < 0)
+		return fault_set(f, FAULT_SYSTEM, "root privileges were not dropped");
+	for (int i = 0; i < 3; i++)
+		if (uid[i] != p->uid || gid[i] != p->gid)
+			return fault_set(f, FAULT_SYSTEM, "root privileges were not dropped");
+	if (setuid(0) == 0 || setgid(0) == 0)
+		return fault_set(f, FAULT_SYSTEM, "root privileges can be taken back");
+	return 0;
+}
+
+/* Ambient and bounding sets too, so that not even an exec could give any back. */
+static int
+drop_capabilities(struct fault *f)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
+
+	for (unsigned long i = 0; prctl(PR_CAPBSET_READ, i, 0, 0, 0) >= 0; i++)
+		(void)prctl(PR_CAPBSET_DROP, i, 0, 0, 0); /* not permitted without CAP_SETPCAP, and then not needed */
+	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	if (syscall(SYS_capset, &header, data) < 0)
+		return failed(f, "drop capabilities");
+	memset(data, 0xff, sizeof data);
+	if (syscall(SYS_capget, &header, data) < 0)
+		return failed(f, "read capabilities");
+	for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+		if (data[i].effective || data[i].permitted || data[i].inheritable)
+			return fault_set(f, FAULT_SYSTEM, "capabilities were not dropped");
+	return 0;
+}
+
+int
+privileges_shed(const struct privileges *p, struct fault *f)
+{
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+
+	if (p->root && !p->drop && setgroups(0, NULL) < 0)
+		return failed(f, "drop supplementary groups");
+	/* A set-id start must not leave a second id to go back to. */
+	if (!p->drop && (setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0))
+		return failed(f, "settle on one uid and gid");
+	return privileges_drop(p, f) < 0 ? -1 : drop_capabilities(f);
+}

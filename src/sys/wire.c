@@ -1,0 +1,103 @@
+/*
+ * Sockets are used with MSG_DONTWAIT; anything else in pieces that do not
+ * block after poll: one read, and a write of no more than PIPE_BUF.
+ */
+#include "sys/wire.h"
+
+#include <limits.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* How much unread input a close takes off the socket first; more would be a peer that does not listen. */
+enum { LAST_READS = 64 };
+
+static bool
+is_socket(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+/* With linger on and no time for it, close(2) is an abort (socket(7), RFC 9293, 3.10.5). */
+static void
+abort_on_close(const struct wire *w, bool on)
+{
+	struct linger linger = {.l_onoff = on};
+
+	if (w->out_socket && w->out >= 0)
+		(void)setsockopt(w->out, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+}
+
+void
+wire_open(struct wire *w, int in, int out)
+{
+	*w = (struct wire){.in = in, .out = out, .in_socket = is_socket(in), .out_socket = is_socket(out)};
+	w->guarded = true;
+	abort_on_close(w, true);
+}
+
+static void
+unguard(struct wire *w)
+{
+	if (w->guarded)
+		abort_on_close(w, false);
+	w->guarded = false;
+}
+
+ssize_t
+wire_read(const struct wire *w, void *buf, size_t n)
+{
+	return w->in_socket ? recv(w->in, buf, n, MSG_DONTWAIT) : read(w->in, buf, n);
+}
+
+ssize_t
+wire_write(const struct wire *w, const void *buf, size_t n)
+{
+	if (w->out_socket)
+		return send(w->out, buf, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return write(w->out, buf, n < PIPE_BUF ? n : PIPE_BUF);
+}
+
+void
+wire_fin(struct wire *w)
+{
+	unguard(w);
+	if (w->out_socket) {
+		(void)shutdown(w->out, SHUT_WR); /* a peer that is gone has had its EOF */
+		return;
+	}
+	(void)close(w->out);
+	w->out = -1;
+}
+
+static void
+close_both(struct wire *w)
+{
+	if (w->in >= 0)
+		(void)close(w->in);
+	if (w->out >= 0)
+		(void)close(w->out);
+	w->in = w->out = -1;
+}
+
+void
+wire_close(struct wire *w)
+{
+	char sink[16384];
+
+	unguard(w);
+	/* Unread input would turn the close into a reset, and that destroys what the peer has not read yet. */
+	for (int i = 0; i < LAST_READS && w->in >= 0 && w->in_socket; i++)
+		if (recv(w->in, sink, sizeof sink, MSG_DONTWAIT) <= 0)
+			break;
+	close_both(w);
+}
+
+void
+wire_reset(struct wire *w)
+{
+	abort_on_close(w, true);
+	close_both(w);
+}

@@ -1,0 +1,38 @@
+/*
+ * The network side of the engine: one descriptor to read from, one to write
+ * to, which may be the same socket, two, or no socket at all. It never changes
+ * a flag of theirs: others share the open descriptions.
+ */
+#ifndef SYS_WIRE_H
+#define SYS_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+struct wire {
+	int in, out; /* -1: closed */
+	bool in_socket, out_socket;
+	bool guarded; /* the socket is set so that any close of it is a reset */
+};
+
+/* Takes over the two descriptors. Until wire_fin or wire_close, a death of this process resets the connection. */
+void wire_open(struct wire *w, int in, int out);
+
+/*
+ * Read and write as read(2) and write(2) do, without ever waiting once poll has
+ * said that the descriptor is ready; on a socket without that, too.
+ */
+ssize_t wire_read(const struct wire *w, void *buf, size_t n);
+ssize_t wire_write(const struct wire *w, const void *buf, size_t n);
+
+/* Half closes: no more bytes from us. All that was written is delivered. */
+void wire_fin(struct wire *w);
+
+/* Closes; what was written is still delivered. */
+void wire_close(struct wire *w);
+
+/* Closes so that the peer cannot take what it got for the whole: by RST where there is a socket. */
+void wire_reset(struct wire *w);
+
+#endif

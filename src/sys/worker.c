@@ -1,0 +1,82 @@
+/*
+ * Descriptors, signals, privileges, then the engine; what fails on the way is
+ * told to the monitor, which alone speaks to people.
+ */
+#include "sys/worker.h"
+
+#include "core/message.h"
+#include "sys/channel.h"
+#include "sys/fds.h"
+
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+/* A signal has done its work when it has interrupted a system call. */
+static void
+interrupt(int signal)
+{
+	(void)signal;
+}
+
+/*
+ * Signals that go to the whole process group are the monitor's to act on. One
+ * of them also comes when the monitor dies: the channel's end, which follows,
+ * is then looked at even if a call was waiting for something else.
+ */
+static void
+set_signals(const sigset_t *mask)
+{
+	struct sigaction waking = {.sa_handler = interrupt}, ignored = {.sa_handler = SIG_IGN};
+
+	(void)sigaction(SIGTERM, &waking, NULL);
+	(void)sigaction(SIGINT, &waking, NULL);
+	(void)sigaction(SIGHUP, &waking, NULL);
+	(void)sigaction(SIGPIPE, &ignored, NULL);
+	(void)sigprocmask(SIG_SETMASK, mask, NULL);
+}
+
+static int
+set_up(const struct loop_fds *fds, const struct privileges *privileges, pid_t parent, struct fault *f)
+{
+	const int keep[] = {fds->prog_in, fds->prog_out, fds->channel};
+
+	if (fds_close_others(keep, sizeof keep / sizeof *keep, f) < 0 || privileges_shed(privileges, f) < 0)
+		return -1;
+	/* After the change of ids, which clears it. */
+	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
+		return fault_set(f, FAULT_SYSTEM, "cannot ask for a parent-death signal");
+	if (getppid() != parent)
+		return fault_set(f, FAULT_SYSTEM, "the monitor died");
+	return 0;
+}
+
+static void
+report(int channel, const struct fault *f)
+{
+	unsigned char message[2 + FAULT_TEXT];
+	long n = message_fault(message, f);
+
+	(void)channel_send(channel, message, (size_t)n);
+}
+
+_Noreturn void
+worker_run(struct engine_context *context, const struct loop_fds *fds, const struct config *config,
+    const struct privileges *privileges, const sigset_t *mask, pid_t parent, int64_t start)
+{
+	struct engine *e = NULL;
+	struct fault f;
+
+	set_signals(mask);
+	if (set_up(fds, privileges, parent, &f) == 0)
+		e = engine_open(context, &f);
+	/* The one copy of the key that is left goes when the handshake is over. */
+	engine_context_wipe(context);
+	if (e)
+		loop_run(e, fds, config, start);
+	else
+		report(fds->channel, &f);
+	engine_free(e);
+	engine_context_free(context);
+	exit(0);
+}

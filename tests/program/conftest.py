@@ -1,0 +1,20 @@
+import pytest
+
+from harness import Blob, Pki, VERSIONS
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory):
+    return Pki(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture(scope="session")
+def blob(tmp_path_factory):
+    """50 MB that do not repeat, in a file."""
+    return Blob(tmp_path_factory.mktemp("blob") / "blob", 50_000_000)
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request):
+    """TLS 1.2 and TLS 1.3, one after the other."""
+    return request.param
