@@ -33,7 +33,6 @@ fault_set(struct fault *f, enum fault_code code, const char *fmt, ...)
 
 	size_t shown = (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
 	fault_launder(text, shown);
-	text[shown] = '\0';
 	if ((size_t)n > shown)
 		memcpy(text + shown - 3, "...", 3);
 

@@ -142,7 +142,7 @@ test_one_form_for_each_length(void **state)
 			*p++ = (unsigned char)(octets == 0 ? n : 0x80 | octets);
 			for (unsigned k = octets; k-- > 0;)
 				*p++ = (unsigned char)(n >> 8 * k);
-			bool fits = octets == 0 ? n < 0x80 : n >> 8 * octets == 0;
+			bool fits = octets == 0 ? n <= 0x80 : n >> 8 * octets == 0;
 			if (!fits)
 				continue;
 
@@ -151,6 +151,18 @@ test_one_form_for_each_length(void **state)
 			assert_int_equal(der_next(&in, &tag, &content), octets == minimal ? 0 : -1);
 		}
 	}
+}
+
+/* More octets than a size_t has, whose low ones alone would be a good length. */
+static void
+test_length_does_not_wrap(void **state)
+{
+	(void)state;
+	unsigned char memory[11 + 0x80] = {DER_SEQUENCE, 0x80 | 9, 1, 0, 0, 0, 0, 0, 0, 0, 0x80};
+	struct span in = {.p = memory, .n = sizeof memory}, content;
+	unsigned tag;
+
+	assert_int_equal(der_next(&in, &tag, &content), -1);
 }
 
 static void
@@ -205,6 +217,7 @@ main(void)
 	    cmocka_unit_test(test_refuses),
 	    cmocka_unit_test(test_lengths_and_cuts),
 	    cmocka_unit_test(test_one_form_for_each_length),
+	    cmocka_unit_test(test_length_does_not_wrap),
 	    cmocka_unit_test(test_expect),
 	    cmocka_unit_test(test_is_sequence),
 	};

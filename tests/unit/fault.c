@@ -77,9 +77,9 @@ test_every_byte(void **state)
 	struct fault f;
 
 	for (int c = 0; c < 256; c++) {
-		fault_set(&f, FAULT_TLS, "<%c>", c);
+		fault_set(&f, FAULT_TLS, "%c.%c", c, c);
 		char want = c >= 0x20 && c <= 0x7e ? (char)c : '?';
-		assert_memory_equal(f.text, ((char[]){'<', want, '>', '\0'}), 4);
+		assert_memory_equal(f.text, ((char[]){want, '.', want, '\0'}), 4);
 	}
 }
 

@@ -1,0 +1,490 @@
+/*
+ * Engine against engine, in memory: no descriptor, no clock, every byte in the
+ * test's hands.
+ */
+#include "engine/engine.h"
+
+#include "identity.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* One side: what it has to send, how much of it is gone, and how much it has got. */
+struct side {
+	struct engine_context *context;
+	struct engine *engine;
+	size_t total, sent, got;
+	unsigned seed;
+	bool deaf; /* takes nothing at app out */
+};
+
+static struct identity ca, stranger;
+
+static unsigned char
+pattern(size_t at, unsigned seed)
+{
+	return (unsigned char)((at * 2654435761u >> 7) + seed);
+}
+
+static struct side
+open_side(const struct engine_policy *policy, unsigned seed)
+{
+	struct fault f = {0};
+	struct side s = {.seed = seed, .context = engine_prepare(policy, &f)};
+
+	if (!s.context)
+		fail_msg("engine_prepare: %d %s", (int)f.code, f.text);
+	s.engine = engine_open(s.context, &f);
+	assert_non_null(s.engine);
+	engine_context_wipe(s.context);
+	return s;
+}
+
+static void
+close_side(struct side *s)
+{
+	engine_free(s->engine);
+	engine_context_free(s->context);
+}
+
+/* Moves up to `most` bytes of ciphertext. */
+static size_t
+carry(struct engine *from, struct engine *to, size_t most)
+{
+	const unsigned char *out;
+	unsigned char *in;
+	size_t n = engine_wire_out(from, &out), space = engine_wire_in(to, &in);
+
+	n = n < most ? n : most;
+	n = n < space ? n : space;
+	if (n == 0)
+		return 0;
+	memcpy(in, out, n);
+	engine_wire_in_ack(to, n);
+	engine_wire_out_ack(from, n);
+	return n;
+}
+
+static size_t
+give(struct side *s)
+{
+	unsigned char *p;
+	size_t n = engine_app_in(s->engine, &p);
+
+	n = n < s->total - s->sent ? n : s->total - s->sent;
+	for (size_t i = 0; i < n; i++)
+		p[i] = pattern(s->sent + i, s->seed);
+	if (n == 0)
+		return 0;
+	engine_app_in_ack(s->engine, n);
+	s->sent += n;
+	return n;
+}
+
+static size_t
+take(struct side *s, unsigned seed)
+{
+	const unsigned char *p;
+	size_t n = s->deaf ? 0 : engine_app_out(s->engine, &p);
+
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(p[i], pattern(s->got + i, seed));
+	if (n)
+		engine_app_out_ack(s->engine, n);
+	s->got += n;
+	return n;
+}
+
+/* Moves everything until nothing moves any more. */
+static void
+run(struct side *a, struct side *b, size_t most)
+{
+	size_t moved;
+
+	do {
+		moved = carry(a->engine, b->engine, most) + carry(b->engine, a->engine, most);
+		moved += give(a) + give(b) + take(a, b->seed) + take(b, a->seed);
+	} while (moved);
+}
+
+static struct blobs
+one(struct blob *b)
+{
+	return (struct blobs){.v = b, .n = 1};
+}
+
+/* A server with the identity, and a client that trusts its authority and names localhost. */
+static void
+open_pair(struct side *server, struct side *client, struct identity *id, enum engine_version newest)
+{
+	struct blobs chain = one(&id->cert), anchors = one(&ca.cert);
+
+	*server = open_side(
+	    &(struct engine_policy){.role = ENGINE_SERVER, .newest = newest, .key = &id->key, .chain = &chain}, 1);
+	*client = open_side(&(struct engine_policy){.role = ENGINE_CLIENT,
+				.newest = newest,
+				.verify = VERIFY_REQUIRED,
+				.anchors = &anchors,
+				.servername = "localhost"},
+	    2);
+}
+
+static void
+assert_up(const struct side *s)
+{
+	if (!(engine_facts(s->engine) & ENGINE_UP) || engine_facts(s->engine) & ENGINE_FAILED)
+		fail_msg("facts %u: %s", engine_facts(s->engine), engine_reason(s->engine));
+}
+
+/* A handshake, bulk both ways in pieces of every size, and both ends. */
+static void
+converse(const char *type, enum engine_version newest, size_t most)
+{
+	struct identity id = identity_make("localhost", type, &ca);
+	static struct session session;
+	struct side server, client;
+	struct fault f;
+
+	open_pair(&server, &client, &id, newest);
+	run(&server, &client, most);
+	assert_up(&server);
+	assert_up(&client);
+	engine_wipe(server.engine);
+	assert_int_equal(engine_session(server.engine, &session, &f), 0);
+	assert_string_equal(session.protocol, newest == ENGINE_TLS12 ? "TLSv1.2" : "TLSv1.3");
+	assert_memory_equal(session.cipher, "TLS_", 4);
+	assert_true(session.has_sni);
+	assert_string_equal(session.sni, "localhost");
+	assert_false(session.has_peer);
+	assert_int_equal(engine_session(client.engine, &session, &f), 0);
+	assert_true(session.has_peer);
+	assert_string_equal(session.subject, "CN=localhost");
+	assert_int_equal(engine_half_close(server.engine), newest != ENGINE_TLS12);
+	server.total = client.total = most < 100 ? 20000 : 3000000;
+	run(&server, &client, most);
+	assert_int_equal(server.got, client.total);
+	assert_int_equal(client.got, server.total);
+	close_side(&server);
+	close_side(&client);
+	identity_free(&id);
+}
+
+static void
+every_key_and_version(void **state)
+{
+	static const char *const types[] = {"P-256", "P-384", "ED25519", "RSA"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+		converse(types[i], ENGINE_NEWEST, SIZE_MAX);
+		converse(types[i], ENGINE_TLS12, SIZE_MAX);
+	}
+}
+
+static void
+pieces_of_every_size(void **state)
+{
+	static const size_t sizes[] = {1, 2, 3, 7, 1000, 16383, 16405, 16406, 65536};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		converse("P-256", ENGINE_NEWEST, sizes[i]);
+		converse("P-256", ENGINE_TLS12, sizes[i]);
+	}
+}
+
+/* A peer's close_notify ends its direction alone, is seen behind its last byte, and ours is sent once. */
+static void
+close_notify_closes_one_way(enum engine_version newest)
+{
+	struct identity id = identity_make("localhost", "P-256", &ca);
+	struct side server, client;
+
+	open_pair(&server, &client, &id, newest);
+	run(&server, &client, SIZE_MAX);
+	client.total = 100000;
+	server.deaf = true;
+	while (give(&client))
+		(void)carry(client.engine, server.engine, SIZE_MAX);
+	assert_false(engine_app_busy(client.engine));
+	engine_close(client.engine);
+	engine_close(client.engine);
+	run(&server, &client, SIZE_MAX);
+	assert_false(engine_facts(server.engine) & ENGINE_NOTIFIED);
+	server.deaf = false;
+	run(&server, &client, SIZE_MAX);
+	assert_int_equal(server.got, 100000);
+	assert_true(engine_facts(server.engine) & ENGINE_NOTIFIED);
+	assert_true(engine_hungry(server.engine));
+	server.total = 200000;
+	run(&server, &client, SIZE_MAX);
+	assert_int_equal(client.got, 200000);
+	assert_false(engine_facts(client.engine) & (ENGINE_NOTIFIED | ENGINE_FAILED));
+	engine_close(server.engine);
+	run(&server, &client, SIZE_MAX);
+	assert_true(engine_facts(client.engine) & ENGINE_NOTIFIED);
+	assert_false((engine_facts(client.engine) | engine_facts(server.engine)) & ENGINE_FAILED);
+	close_side(&server);
+	close_side(&client);
+	identity_free(&id);
+}
+
+static void
+close_notify(void **state)
+{
+	(void)state;
+	close_notify_closes_one_way(ENGINE_NEWEST);
+	close_notify_closes_one_way(ENGINE_TLS12);
+}
+
+/* A reader that takes nothing stops the wire, and loses nothing. */
+static void
+a_deaf_reader_holds_the_wire_back(void **state)
+{
+	struct identity id = identity_make("localhost", "P-256", &ca);
+	struct side server, client;
+
+	(void)state;
+	open_pair(&server, &client, &id, ENGINE_NEWEST);
+	run(&server, &client, SIZE_MAX);
+	client.total = 10000000;
+	server.deaf = true;
+	run(&server, &client, SIZE_MAX);
+	assert_true(client.sent < 1000000);
+	assert_false(engine_hungry(server.engine));
+	server.deaf = false;
+	run(&server, &client, SIZE_MAX);
+	assert_int_equal(server.got, client.total);
+	close_side(&server);
+	close_side(&client);
+	identity_free(&id);
+}
+
+/* A flipped bit fails the engine behind the last good byte, with an alert for the peer. */
+static void
+a_flipped_bit_fails(void **state)
+{
+	struct identity id = identity_make("localhost", "P-256", &ca);
+
+	for (int newest = ENGINE_NEWEST; newest <= ENGINE_TLS12; newest++) {
+		struct side server, client;
+		const unsigned char *out;
+		unsigned char *in;
+		size_t n;
+
+		open_pair(&server, &client, &id, (enum engine_version)newest);
+		run(&server, &client, SIZE_MAX);
+		client.total = 10;
+		run(&server, &client, SIZE_MAX);
+		client.total = 20;
+		(void)give(&client);
+		n = engine_wire_out(client.engine, &out);
+		assert_true(engine_wire_in(server.engine, &in) >= n);
+		memcpy(in, out, n);
+		in[n - 1] ^= 1;
+		engine_wire_in_ack(server.engine, n);
+		engine_wire_out_ack(client.engine, n);
+		assert_true(engine_facts(server.engine) & ENGINE_FAILED);
+		assert_true(engine_reason(server.engine)[0]);
+		assert_int_equal(engine_wire_in(server.engine, &in), 0);
+		assert_int_equal(engine_app_in(server.engine, &in), 0);
+		assert_true(engine_wire_out(server.engine, &out) > 0);
+		run(&server, &client, SIZE_MAX);
+		assert_int_equal(server.got, 10);
+		assert_true(engine_facts(client.engine) & ENGINE_FAILED);
+		close_side(&server);
+		close_side(&client);
+	}
+	identity_free(&id);
+	(void)state;
+}
+
+/* What a client shows, what the server asks, and whether they get together. */
+static void
+client_certificates(void **state)
+{
+	static const struct {
+		enum verify verify;
+		int shown; /* 0: none; 1: one of the authority; 2: a stranger's */
+		bool good;
+	} cases[] = {{VERIFY_NONE, 0, true}, {VERIFY_NONE, 1, true}, {VERIFY_OPTIONAL, 0, true},
+	    {VERIFY_OPTIONAL, 1, true}, {VERIFY_OPTIONAL, 2, false}, {VERIFY_REQUIRED, 0, false},
+	    {VERIFY_REQUIRED, 1, true}, {VERIFY_REQUIRED, 2, false}};
+	struct identity id = identity_make("localhost", "P-256", &ca), alice = identity_make("alice", "P-256", &ca),
+			mallory = identity_make("alice", "P-256", &stranger);
+	static struct session session;
+	struct fault f;
+
+	(void)state;
+	for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+		size_t at = i / 2;
+		enum engine_version newest = i % 2 ? ENGINE_TLS12 : ENGINE_NEWEST;
+		struct identity *own = cases[at].shown == 2 ? &mallory : &alice;
+		struct blobs chain = one(&id.cert), anchors = one(&ca.cert), shown = one(&own->cert);
+		struct side server = open_side(&(struct engine_policy){.role = ENGINE_SERVER,
+						   .newest = newest,
+						   .verify = cases[at].verify,
+						   .key = &id.key,
+						   .chain = &chain,
+						   .anchors = &anchors},
+		    1);
+		struct side client = open_side(&(struct engine_policy){.role = ENGINE_CLIENT,
+						   .newest = newest,
+						   .verify = VERIFY_REQUIRED,
+						   .key = &own->key,
+						   .chain = cases[at].shown ? &shown : NULL,
+						   .anchors = &anchors},
+		    2);
+
+		run(&server, &client, SIZE_MAX);
+		assert_int_equal(!(engine_facts(server.engine) & ENGINE_FAILED), cases[at].good);
+		if (cases[at].good) {
+			bool proved = cases[at].verify != VERIFY_NONE && cases[at].shown == 1;
+
+			assert_int_equal(engine_session(server.engine, &session, &f), 0);
+			assert_int_equal(session.has_peer, proved);
+			assert_string_equal(session.subject, proved ? "CN=alice" : "");
+		}
+		close_side(&server);
+		close_side(&client);
+	}
+	identity_free(&id);
+	identity_free(&alice);
+	identity_free(&mallory);
+}
+
+/* A server that cannot be what it says is refused. */
+static void
+a_client_refuses_wrong_servers(void **state)
+{
+	struct identity wrong = identity_make("localhost", "P-256", &stranger), id = identity_make("x", "P-256", &ca);
+	struct blobs chains[] = {one(&wrong.cert), one(&id.cert)}, anchors = one(&ca.cert);
+	struct blob *keys[] = {&wrong.key, &id.key};
+	static const char *const names[] = {"localhost", "elsewhere.example"};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct side server =
+		    open_side(&(struct engine_policy){.role = ENGINE_SERVER, .key = keys[i], .chain = &chains[i]}, 1);
+		struct side client = open_side(
+		    &(struct engine_policy){
+			.role = ENGINE_CLIENT, .verify = VERIFY_REQUIRED, .anchors = &anchors, .servername = names[i]},
+		    2);
+
+		run(&server, &client, SIZE_MAX);
+		assert_true(engine_facts(client.engine) & ENGINE_FAILED);
+		assert_non_null(strstr(engine_reason(client.engine), "certificate is refused"));
+		assert_true(engine_facts(server.engine) & ENGINE_FAILED);
+		close_side(&server);
+		close_side(&client);
+	}
+	identity_free(&wrong);
+	identity_free(&id);
+}
+
+static void
+expect_refusal(const struct engine_policy *policy, const char *text)
+{
+	struct fault f = {0};
+
+	assert_null(engine_prepare(policy, &f));
+	assert_int_equal(f.code, FAULT_CONTEXT);
+	if (!strstr(f.text, text))
+		fail_msg("\"%s\" is not in \"%s\"", text, f.text);
+}
+
+static void
+bad_material_is_refused(void **state)
+{
+	struct identity a = identity_make("a", "P-256", &ca), b = identity_make("b", "P-256", &ca);
+	struct blobs chain = one(&a.cert);
+	struct blob junk = {.p = (unsigned char *)"0junk", .n = 5, .name = "CAFILE junk"};
+	struct blobs junk_chain = one(&junk);
+
+	(void)state;
+	expect_refusal(
+	    &(struct engine_policy){.key = &b.key, .chain = &chain}, "KEYFILE test does not belong to CERTFILE");
+	expect_refusal(&(struct engine_policy){.key = &junk, .chain = &chain}, "CAFILE junk: not a private key");
+	expect_refusal(&(struct engine_policy){.key = &a.key, .chain = &junk_chain}, "CAFILE junk: not a certificate");
+	expect_refusal(
+	    &(struct engine_policy){.key = &a.key, .chain = &chain, .verify = VERIFY_OPTIONAL, .anchors = &junk_chain},
+	    "CAFILE junk: not a certificate");
+	/* Bytes behind a certificate are no part of it. */
+	struct blob longer = {.p = malloc(a.cert.n + 1), .n = a.cert.n + 1, .name = "CERTFILE longer"};
+	assert_non_null(longer.p);
+	memcpy(longer.p, a.cert.p, a.cert.n);
+	longer.p[a.cert.n] = 0;
+	struct blobs longer_chain = one(&longer);
+	expect_refusal(
+	    &(struct engine_policy){.key = &a.key, .chain = &longer_chain}, "CERTFILE longer: not a certificate");
+	free(longer.p);
+	identity_free(&a);
+	identity_free(&b);
+}
+
+/* Nothing is offered before the handshake, and nothing is taken. */
+static void
+windows_before_the_handshake(void **state)
+{
+	struct identity id = identity_make("localhost", "P-256", &ca);
+	struct side server, client;
+	const unsigned char *out;
+	unsigned char *in;
+
+	(void)state;
+	open_pair(&server, &client, &id, ENGINE_NEWEST);
+	assert_int_equal(engine_wire_out(server.engine, &out), 0);
+	assert_true(engine_wire_out(client.engine, &out) > 0);
+	assert_true(engine_wire_in(server.engine, &in) > 16384);
+	assert_int_equal(engine_app_in(server.engine, &in), 0);
+	assert_int_equal(engine_app_out(server.engine, &out), 0);
+	engine_close(server.engine);
+	assert_int_equal(engine_wire_out(server.engine, &out), 0);
+	assert_int_equal(engine_facts(server.engine), 0);
+	close_side(&server);
+	close_side(&client);
+	identity_free(&id);
+}
+
+static int
+set_up(void **state)
+{
+	(void)state;
+	ca = identity_make("Test CA", "P-256", NULL);
+	stranger = identity_make("Stranger", "P-256", NULL);
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	(void)state;
+	identity_free(&ca);
+	identity_free(&stranger);
+	return 0;
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(every_key_and_version),
+	    cmocka_unit_test(pieces_of_every_size),
+	    cmocka_unit_test(close_notify),
+	    cmocka_unit_test(a_deaf_reader_holds_the_wire_back),
+	    cmocka_unit_test(a_flipped_bit_fails),
+	    cmocka_unit_test(client_certificates),
+	    cmocka_unit_test(a_client_refuses_wrong_servers),
+	    cmocka_unit_test(bad_material_is_refused),
+	    cmocka_unit_test(windows_before_the_handshake),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

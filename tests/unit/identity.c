@@ -1,0 +1,96 @@
+/*
+ * Just enough of X.509 for an engine to be content.
+ */
+#include "identity.h"
+
+#include <openssl/evp.h>
+#include <openssl/x509v3.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+static void
+must(int ok)
+{
+	if (!ok)
+		abort();
+}
+
+static EVP_PKEY *
+make_key(const char *type)
+{
+	EVP_PKEY *k;
+
+	if (strcmp(type, "RSA") == 0)
+		k = EVP_RSA_gen(2048);
+	else if (strcmp(type, "ED25519") == 0)
+		k = EVP_PKEY_Q_keygen(NULL, NULL, type);
+	else
+		k = EVP_EC_gen(type);
+	must(k != NULL);
+	return k;
+}
+
+static void
+add_extension(X509 *x, int nid, const char *value)
+{
+	X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, NULL, nid, value);
+
+	must(e && X509_add_ext(x, e, -1) == 1);
+	X509_EXTENSION_free(e);
+}
+
+static X509 *
+make_cert(const char *name, EVP_PKEY *key, const struct identity *issuer)
+{
+	X509 *x = X509_new();
+	X509_NAME *n = X509_get_subject_name(x);
+	EVP_PKEY *signer = issuer ? issuer->pkey : key;
+	static long serial = 1;
+
+	must(X509_set_version(x, 2) && ASN1_INTEGER_set(X509_get_serialNumber(x), serial++));
+	must(X509_gmtime_adj(X509_getm_notBefore(x), -3600) && X509_gmtime_adj(X509_getm_notAfter(x), 86400));
+	must(X509_NAME_add_entry_by_txt(n, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0));
+	must(X509_set_issuer_name(x, issuer ? X509_get_subject_name(issuer->x509) : n));
+	must(X509_set_pubkey(x, key));
+	add_extension(x, NID_basic_constraints, issuer ? "critical,CA:FALSE" : "critical,CA:TRUE");
+	add_extension(x, NID_subject_alt_name, "DNS:localhost");
+	must(X509_sign(x, signer, EVP_PKEY_is_a(signer, "ED25519") ? NULL : EVP_sha256()) > 0);
+	return x;
+}
+
+static struct blob
+encoded(unsigned char *der, int n, const char *name)
+{
+	struct blob b = {.p = malloc((size_t)n), .n = (size_t)n, .name = strdup(name)};
+
+	must(n > 0 && b.p && b.name);
+	memcpy(b.p, der, b.n);
+	OPENSSL_free(der);
+	return b;
+}
+
+struct identity
+identity_make(const char *name, const char *type, const struct identity *issuer)
+{
+	EVP_PKEY *key = make_key(type);
+	X509 *x = make_cert(name, key, issuer);
+	struct identity id = {.pkey = key, .x509 = x};
+	unsigned char *der = NULL;
+	int n = i2d_PrivateKey(key, &der);
+
+	id.key = encoded(der, n, "KEYFILE test");
+	der = NULL;
+	n = i2d_X509(x, &der);
+	id.cert = encoded(der, n, "CERTFILE test");
+	return id;
+}
+
+void
+identity_free(struct identity *id)
+{
+	blob_wipe(&id->key);
+	blob_wipe(&id->cert);
+	EVP_PKEY_free(id->pkey);
+	X509_free(id->x509);
+}
