@@ -1,0 +1,234 @@
+/*
+ * What the engine tells and the monitor believes: the session block, the
+ * messages around it, and the environment that comes of it.
+ */
+#include "core/session.h"
+#include "core/environment.h"
+#include "core/message.h"
+#include "core/verdict.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define HASH "SHA256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static struct session full = {.protocol = "TLSv1.3",
+    .cipher = "TLS_AES_128_GCM_SHA256",
+    .has_sni = true,
+    .sni = "www.example.org",
+    .has_peer = true,
+    .hash = HASH,
+    .subject = "CN=alice,O=Acme"};
+static struct session plain = {.protocol = "TLSv1.2", .cipher = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"};
+
+static unsigned char buf[MESSAGE_MAX];
+
+static void
+round_trip(void **state)
+{
+	static struct session *const sessions[] = {&full, &plain};
+	static struct session back;
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		long n = message_up(buf, sessions[i]);
+
+		assert_true(n > 0);
+		assert_int_equal(message_read_up((struct span){buf, (size_t)n}, &back), 0);
+		assert_string_equal(back.protocol, sessions[i]->protocol);
+		assert_string_equal(back.cipher, sessions[i]->cipher);
+		assert_int_equal(back.has_sni, sessions[i]->has_sni);
+		assert_string_equal(back.sni, sessions[i]->sni);
+		assert_int_equal(back.has_peer, sessions[i]->has_peer);
+		assert_string_equal(back.hash, sessions[i]->hash);
+		assert_string_equal(back.subject, sessions[i]->subject);
+		/* Cut anywhere, or longer, it is refused. */
+		for (long cut = 0; cut < n; cut++)
+			assert_int_equal(message_read_up((struct span){buf, (size_t)cut}, &back), -1);
+		buf[n] = 0;
+		assert_int_equal(message_read_up((struct span){buf, (size_t)n + 1}, &back), -1);
+	}
+}
+
+static void
+the_longest_subject_fits(void **state)
+{
+	static struct session long_one, back;
+
+	(void)state;
+	long_one = full;
+	memset(long_one.subject, 'x', sizeof long_one.subject - 1);
+	long n = message_up(buf, &long_one);
+	assert_true(n > (long)sizeof long_one.subject);
+	assert_int_equal(message_read_up((struct span){buf, (size_t)n}, &back), 0);
+	assert_string_equal(back.subject, long_one.subject);
+	assert_int_equal(session_pack(&long_one, buf, (size_t)n - 2), -1);
+}
+
+#define BLOCK(text)                                                                                                    \
+	{                                                                                                              \
+		(const unsigned char *)(text), sizeof(text) - 1                                                        \
+	}
+
+static void
+lies_are_refused(void **state)
+{
+	static const struct span blocks[] = {
+	    BLOCK("+TLSv1.1\0+TLS_X\0-\0-\0-\0"),
+	    BLOCK("-\0+TLS_X\0-\0-\0-\0"),
+	    BLOCK("+TLSv1.3\0+tls_x\0-\0-\0-\0"),
+	    BLOCK("+TLSv1.3\0+TLS_X Y\0-\0-\0-\0"),
+	    BLOCK("+TLSv1.3\0-\0-\0-\0-\0"),
+	    BLOCK("+TLSv1.3\0+TLS_X\0+UPPER.example\0-\0-\0"),
+	    BLOCK("+TLSv1.3\0+TLS_X\0+../x\0-\0-\0"),
+	    BLOCK("+TLSv1.3\0+TLS_X\0+\0-\0-\0"),
+	    BLOCK("+TLSv1.3\0+TLS_X\0-x\0-\0-\0"),
+	    BLOCK("+TLSv1.3\0+TLS_X\0?x\0-\0-\0"),
+	    BLOCK("+TLSv1.3\0+TLS_X\0\0-\0-\0"),
+	    BLOCK("+TLSv1.3\0+TLS_X\0-\0+SHA256:00\0+CN=a\0"),
+	    BLOCK("+TLSv1.3\0+TLS_X\0-\0-\0+CN=a\0"),
+	    BLOCK("+TLSv1.3\0+TLS_X\0-\0+" HASH "\0-\0"),
+	    BLOCK("+TLSv1.3\0+TLS_X\0-\0+" HASH "\0+CN=\n\0"),
+	    BLOCK("+TLSv1.3\0+TLS_X\0-\0+" HASH "\0+CN=\xc3\xa4\0"),
+	    BLOCK("+TLSv1.3\0+TLS_X\0-\0+" HASH "0\0+CN=a\0"),
+	    BLOCK(
+		"+TLSv1.3\0+TLS_X\0-\0+sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\0+a\0"),
+	};
+	static const struct span truth = BLOCK("+TLSv1.3\0+TLS_X\0+a.b\0+" HASH "\0+\0");
+	static struct session s;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+		if (session_unpack(blocks[i], &s) == 0)
+			fail_msg("block %zu was believed", i);
+	assert_int_equal(session_unpack(truth, &s), 0);
+	assert_true(s.has_peer);
+	assert_string_equal(s.subject, "");
+}
+
+static void
+reports_and_faults(void **state)
+{
+	struct report r = {.end = END_RESET, .in = 0x0102030405060708, .out = 9, .text = "TLS failed: why"}, back;
+	struct fault f = {.code = FAULT_ENGINE, .text = "no engine"}, f_back;
+	long n = message_end(buf, &r);
+
+	(void)state;
+	assert_int_equal(message_read_end((struct span){buf, (size_t)n}, &back), 0);
+	assert_int_equal(back.end, r.end);
+	assert_true(back.in == r.in && back.out == r.out);
+	assert_string_equal(back.text, r.text);
+	for (size_t cut = 0; cut < 18; cut++)
+		assert_int_equal(message_read_end((struct span){buf, cut}, &back), -1);
+	buf[20] = '\n';
+	assert_int_equal(message_read_end((struct span){buf, (size_t)n}, &back), -1);
+	buf[20] = 'x';
+	buf[1] = END_NONE;
+	assert_int_equal(message_read_end((struct span){buf, (size_t)n}, &back), -1);
+	buf[1] = END_COUNT;
+	assert_int_equal(message_read_end((struct span){buf, (size_t)n}, &back), -1);
+	memset(buf, 'x', sizeof buf);
+	buf[0] = MSG_END;
+	buf[1] = END_RESET;
+	assert_int_equal(message_read_end((struct span){buf, 18 + FAULT_TEXT - 1}, &back), 0);
+	assert_int_equal(message_read_end((struct span){buf, 18 + FAULT_TEXT}, &back), -1);
+	n = message_fault(buf, &f);
+	assert_int_equal(message_read_fault((struct span){buf, (size_t)n}, &f_back), 0);
+	assert_int_equal(f_back.code, f.code);
+	assert_string_equal(f_back.text, f.text);
+	assert_int_equal(message_read_fault((struct span){buf, 1}, &f_back), -1);
+	for (int code = 0; code < 256; code++) {
+		buf[1] = (unsigned char)code;
+		assert_int_equal(message_read_fault((struct span){buf, (size_t)n}, &f_back),
+		    code == FAULT_ENGINE || code == FAULT_TLS || code == FAULT_SYSTEM ? 0 : -1);
+	}
+	/* One type is never read as another. */
+	buf[0] = MSG_UP;
+	assert_int_equal(message_read_fault((struct span){buf, (size_t)n}, &f_back), -1);
+	assert_int_equal(message_read_end((struct span){buf, 40}, &back), -1);
+}
+
+static void
+expect_environment(const struct session *s, bool keep, const char *const *expected)
+{
+	static char *const old[] = {"PATH=/bin", "KEYFILE=k", "CERTFILE=c", "CADIR=d", "CAFILE=f", "TLS_UID=1",
+	    "TLS_GID=2", "KEYFILE:x=1", "CERTFILE:y.z=2", "KEYFILES=mine", "XKEYFILE=mine", "KEYFILE",
+	    "SSL_PROTOCOL=SSLv2", "SSL_CIPHER=NULL", "SSL_TLS_SNI_SERVERNAME=evil", "SSL_PEER_CERT_HASH=evil",
+	    "SSL_PEER_CERT_SUBJECT=CN=root", "SSL_PROTOCOLS=mine", "=odd", NULL};
+	char **plan = environment_plan(old, s, keep);
+	size_t i = 0;
+
+	assert_non_null(plan);
+	for (; expected[i]; i++) {
+		assert_non_null(plan[i]);
+		assert_string_equal(plan[i], expected[i]);
+	}
+	assert_null(plan[i]);
+	free(plan);
+}
+
+static void
+environments(void **state)
+{
+	(void)state;
+	expect_environment(&plain, false,
+	    (const char *const[]){"PATH=/bin", "KEYFILES=mine", "XKEYFILE=mine", "KEYFILE", "SSL_PROTOCOLS=mine",
+		"=odd", "SSL_PROTOCOL=TLSv1.2", "SSL_CIPHER=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", NULL});
+	expect_environment(&full, false,
+	    (const char *const[]){"PATH=/bin", "KEYFILES=mine", "XKEYFILE=mine", "KEYFILE", "SSL_PROTOCOLS=mine",
+		"=odd", "SSL_PROTOCOL=TLSv1.3", "SSL_CIPHER=TLS_AES_128_GCM_SHA256",
+		"SSL_TLS_SNI_SERVERNAME=www.example.org", "SSL_PEER_CERT_HASH=" HASH,
+		"SSL_PEER_CERT_SUBJECT=CN=alice,O=Acme", NULL});
+	expect_environment(&plain, true,
+	    (const char *const[]){"PATH=/bin", "KEYFILE=k", "CERTFILE=c", "CADIR=d", "CAFILE=f", "TLS_UID=1",
+		"TLS_GID=2", "KEYFILE:x=1", "CERTFILE:y.z=2", "KEYFILES=mine", "XKEYFILE=mine", "KEYFILE",
+		"SSL_PROTOCOLS=mine", "=odd", "SSL_PROTOCOL=TLSv1.2",
+		"SSL_CIPHER=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", NULL});
+}
+
+static void
+verdicts(void **state)
+{
+	static const struct {
+		struct outcome outcome;
+		int code;
+	} cases[] = {
+	    {{.ran = true, .status = 0}, 0},
+	    {{.ran = true, .status = 7 << 8}, 7},
+	    {{.ran = true, .status = 127 << 8}, 127},
+	    {{.ran = true, .status = 128 << 8}, 128},
+	    {{.ran = true, .status = 255 << 8}, 128},
+	    {{.ran = true, .status = 9}, 137},
+	    {{.ran = true, .status = 9 | 0x80}, 137},
+	    {{.ran = true, .status = 7 << 8, .fault = FAULT_TLS}, 98},
+	    {{.fault = FAULT_SYSTEM}, 111},
+	    {{.ran = true, .fault = FAULT_TLS, .signal = 15}, -15},
+	    {{.signal = 2}, -2},
+	    {{.ran = false}, 98},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+		assert_int_equal(verdict(&cases[i].outcome), cases[i].code);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(round_trip),
+	    cmocka_unit_test(the_longest_subject_fits),
+	    cmocka_unit_test(lies_are_refused),
+	    cmocka_unit_test(reports_and_faults),
+	    cmocka_unit_test(environments),
+	    cmocka_unit_test(verdicts),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
