@@ -66,24 +66,27 @@ fds_check(struct fault *f)
 	return 0;
 }
 
+/* Where /proc is not there to tell which descriptors are open, this many are tried. */
+enum { TRIED = 65536 };
+
 /* Calls act(fd) for every open descriptor above 2. */
-static int
-each_fd(void (*act)(int fd, const void *arg), const void *arg, struct fault *f)
+static void
+each_fd(void (*act)(int fd, const void *arg), const void *arg)
 {
 	DIR *dir = opendir("/proc/self/fd");
 	struct dirent *entry;
 
-	if (!dir)
-		return failed(f, "list the open descriptors in /proc/self/fd");
-	while ((entry = readdir(dir))) {
+	for (int fd = STDERR_FILENO + 1; !dir && fd < TRIED; fd++)
+		act(fd, arg);
+	while (dir && (entry = readdir(dir))) {
 		char *end;
 		long fd = strtol(entry->d_name, &end, 10);
 
 		if (*end == '\0' && end != entry->d_name && fd > STDERR_FILENO && fd != dirfd(dir))
 			act((int)fd, arg);
 	}
-	(void)closedir(dir);
-	return 0;
+	if (dir)
+		(void)closedir(dir);
 }
 
 static void
@@ -105,7 +108,8 @@ fds_hide_connection(struct fault *f)
 			return failed(f, "put /dev/null on fd 2");
 		(void)close(null);
 	}
-	return each_fd(close_connection, NULL, f);
+	each_fd(close_connection, NULL);
+	return 0;
 }
 
 struct kept {
@@ -130,8 +134,8 @@ compare(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
-int
-fds_close_others(const int *keep, size_t n, struct fault *f)
+void
+fds_close_others(const int *keep, size_t n)
 {
 	int sorted[9];
 	unsigned from = STDERR_FILENO + 1;
@@ -144,11 +148,12 @@ fds_close_others(const int *keep, size_t n, struct fault *f)
 
 		if (next < from)
 			continue;
-		if (from < next && syscall(SYS_close_range, from, next - 1, 0) < 0)
-			return each_fd(close_unless_kept, &(struct kept){keep, n}, f);
+		if (from < next && syscall(SYS_close_range, from, next - 1, 0) < 0) {
+			each_fd(close_unless_kept, &(struct kept){keep, n});
+			return;
+		}
 		from = next + 1;
 	}
-	return 0;
 }
 
 int

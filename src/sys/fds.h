@@ -29,7 +29,7 @@ int fds_check(struct fault *f);
 int fds_hide_connection(struct fault *f);
 
 /* Closes every descriptor above 2 but those in keep[0..n), n at most 8. */
-int fds_close_others(const int *keep, size_t n, struct fault *f);
+void fds_close_others(const int *keep, size_t n);
 
 /* A pipe, close-on-exec: ends[0] is read from, ends[1] written to. */
 int fds_pipe(int ends[2], struct fault *f);

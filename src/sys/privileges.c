@@ -49,6 +49,15 @@ privileges_plan(struct privileges *p, struct fault *f)
 	return read_id("TLS_UID", &p->uid, f) < 0 ? -1 : read_id("TLS_GID", &p->gid, f);
 }
 
+/* Where there is no group, there need not be the right to drop it: some containers do not give that. */
+static int
+drop_groups(struct fault *f)
+{
+	if (getgroups(0, NULL) != 0 && setgroups(0, NULL) < 0)
+		return failed(f, "drop supplementary groups");
+	return 0;
+}
+
 int
 privileges_drop(const struct privileges *p, struct fault *f)
 {
@@ -57,8 +66,8 @@ privileges_drop(const struct privileges *p, struct fault *f)
 
 	if (!p->drop)
 		return 0;
-	if (setgroups(0, NULL) < 0)
-		return failed(f, "drop supplementary groups");
+	if (drop_groups(f) < 0)
+		return -1;
 	if (setresgid(p->gid, p->gid, p->gid) < 0)
 		return failed(f, "change to TLS_GID");
 	if (setresuid(p->uid, p->uid, p->uid) < 0)
@@ -101,8 +110,8 @@ privileges_shed(const struct privileges *p, struct fault *f)
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
 
-	if (p->root && !p->drop && setgroups(0, NULL) < 0)
-		return failed(f, "drop supplementary groups");
+	if (p->root && !p->drop && drop_groups(f) < 0)
+		return -1;
 	/* A set-id start must not leave a second id to go back to. */
 	if (!p->drop && (setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0))
 		return failed(f, "settle on one uid and gid");

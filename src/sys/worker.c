@@ -41,7 +41,8 @@ set_up(const struct loop_fds *fds, const struct privileges *privileges, pid_t pa
 {
 	const int keep[] = {fds->prog_in, fds->prog_out, fds->channel};
 
-	if (fds_close_others(keep, sizeof keep / sizeof *keep, f) < 0 || privileges_shed(privileges, f) < 0)
+	fds_close_others(keep, sizeof keep / sizeof *keep);
+	if (privileges_shed(privileges, f) < 0)
 		return -1;
 	/* After the change of ids, which clears it. */
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)

@@ -1,6 +1,8 @@
 import pytest
 
-from harness import Blob, Pki, VERSIONS
+pytest.register_assert_rewrite("harness")
+
+from harness import Blob, Pki, VERSIONS  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -325,8 +325,7 @@ def fatal_line(tlsd):
 def leave(tlsd, client, code=0):
     """The peer closes; the program must end with `code` and without a word."""
     client.close()
-    assert tlsd.wait() == code
-    assert tlsd.stderr() == ""
+    assert (tlsd.wait(), tlsd.stderr()) == (code, "")
 
 
 def offer(sock, data):
@@ -596,7 +595,9 @@ def connecting(command, **kw):
         finally:
             if proc.poll() is None:
                 proc.kill()
-            proc.communicate()
+            proc.wait()
+            for stream in filter(None, (proc.stdin, proc.stdout, proc.stderr)):
+                stream.close()
 
 
 def fields(line):
