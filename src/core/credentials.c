@@ -126,6 +126,13 @@ is_certificate(const struct pem_block *b)
 	       strcmp(b->label, "TRUSTED CERTIFICATE") == 0;
 }
 
+/* A SEQUENCE of the length that a certificate has, cut or not: a text does not go on like this. */
+static bool
+looks_like_der(struct span file)
+{
+	return der_is_sequence(file) || (file.n > 1 && file.p[0] == DER_SEQUENCE && file.p[1] >= 0x80);
+}
+
 long
 credentials_certs(struct span file, const char *name, struct blobs *certs, struct fault *f)
 {
@@ -147,7 +154,7 @@ credentials_certs(struct span file, const char *name, struct blobs *certs, struc
 	}
 	if (got < 0)
 		return malformed(f, name, why);
-	if (certs->n == before && der_is_sequence(file) &&
+	if (certs->n == before && looks_like_der(file) &&
 	    (blob_copy(&blob, file, name, f) < 0 || append(certs, &blob, f) < 0))
 		return -1;
 	return (long)(certs->n - before);

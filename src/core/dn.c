@@ -96,7 +96,7 @@ text_rune(struct text *t, uint32_t c, bool first, bool last)
 
 	text_escaped(t, (unsigned char)(lead[more] | c >> 6 * more), first, last);
 	while (more-- > 0)
-		text_escaped(t, (unsigned char)(0x80 | (c >> 6 * more & 0x3f)), false, last);
+		text_escaped(t, (unsigned char)(0x80 | (c >> 6 * more & 0x3f)), false, false);
 }
 
 /* Turns round what was written since `start`. */

@@ -17,10 +17,12 @@ enum message_type {
 	MSG_UP = 1, /* handshake complete; body: the session block */
 	MSG_END,    /* the connection is over; body: struct report */
 	MSG_FAULT,  /* the engine could not be set up; body: struct fault */
+	MSG_ASK,    /* has prog exited? */
 	/* From the monitor. */
 	MSG_RUN,     /* prog runs */
 	MSG_NOT_RUN, /* prog will not run */
-	MSG_EXITED,  /* prog has exited */
+	MSG_EXITED,  /* prog has exited; also an answer to MSG_ASK */
+	MSG_ALIVE,   /* the other answer */
 	MSG_STOP,    /* end the connection as after a failure */
 };
 

@@ -47,6 +47,20 @@ end_rx(struct relay *r)
 		r->rx = RX_DONE;
 }
 
+/* Whether the wire has taken prog's last byte: at most close_notify is still on its way. */
+static bool
+taken(const struct relay *r)
+{
+	return r->tx == TX_NOTIFY || r->tx == TX_SHUT;
+}
+
+/* Whether bytes of prog are known to wait for the wire. */
+static bool
+pending(const struct relay *r, unsigned facts)
+{
+	return !taken(r) && facts & (FACT_REST | FACT_APP_BUSY | FACT_WIRE_OUT);
+}
+
 /* Stops taking bytes of prog. Those that were not handed to the wire are lost if the wire never gets them. */
 static unsigned
 stop_tx(struct relay *r, enum relay_tx next, unsigned facts)
@@ -55,7 +69,7 @@ stop_tx(struct relay *r, enum relay_tx next, unsigned facts)
 
 	if (r->tx == TX_SHUT || r->tx == TX_CUT || r->tx == TX_DEAD)
 		return 0;
-	if ((open && facts & FACT_REST) || facts & FACT_APP_BUSY || (next == TX_DEAD && facts & FACT_WIRE_OUT))
+	if ((open && facts & FACT_REST) || facts & FACT_APP_BUSY || (next == TX_DEAD && pending(r, facts)))
 		r->lost = true;
 	r->tx = next;
 	return open ? DO_CLOSE_PROG_OUT : 0;
@@ -74,14 +88,38 @@ fail(struct relay *r, enum relay_end end, enum relay_tx next, unsigned facts)
 	return stop_tx(r, next, facts);
 }
 
+/* A failure of the wire, or of what came from it. */
+static unsigned
+fail_wire(struct relay *r, enum relay_end end, unsigned facts)
+{
+	return fail(r, end, end == END_RESET ? TX_DEAD : TX_FLUSH, facts);
+}
+
+/*
+ * What a peer does once prog has exited and the wire has its last byte is not
+ * judged. A peer can be quicker than the news of prog's exit: where all of
+ * prog's bytes are gone, the monitor is asked first.
+ */
+static unsigned
+judge(struct relay *r, enum relay_end end, unsigned facts)
+{
+	if (r->stage != RELAY_RUNNING || r->net != NET_OPEN || r->exited || relay_failed(r) || pending(r, facts))
+		return fail_wire(r, end, facts);
+	r->doubt = end;
+	return DO_ASK;
+}
+
 /* The wire is dead in both directions. */
 static unsigned
 wire_reset(struct relay *r, unsigned facts)
 {
-	unsigned todo = fail(r, END_RESET, TX_DEAD, facts);
+	unsigned todo;
 
 	r->wire_done = true;
-	return todo | stop_tx(r, TX_DEAD, facts);
+	if (r->doubt != END_NONE)
+		return 0;
+	todo = judge(r, END_RESET, facts);
+	return r->doubt != END_NONE ? todo : todo | stop_tx(r, TX_DEAD, facts);
 }
 
 /* The wire takes nothing any more; what it still holds for us is read to its end. */
@@ -101,12 +139,14 @@ wire_eof(struct relay *r, unsigned facts)
 	bool judged = r->net == NET_OPEN && !relay_failed(r);
 
 	r->wire_done = true;
+	if (r->doubt != END_NONE)
+		return 0;
 	if (judged && r->stage == RELAY_HANDSHAKE)
 		return fail(r, END_ABANDONED, TX_FLUSH, facts);
 	if (judged && !r->notified && facts & FACT_MID_RECORD)
-		return fail(r, END_CUT, TX_FLUSH, facts);
+		return judge(r, END_CUT, facts);
 	if (judged && !r->notified && r->enforce)
-		return fail(r, END_NO_NOTIFY, TX_FLUSH, facts);
+		return judge(r, END_NO_NOTIFY, facts);
 	note_end(r, END_PEER_EOF);
 	end_rx(r);
 	return 0;
@@ -134,15 +174,43 @@ prog_eof(struct relay *r)
 	return DO_CLOSE_PROG_OUT;
 }
 
+/* No doubt is left: the failure is one. */
 static unsigned
-prog_exit(struct relay *r)
+resolve(struct relay *r, unsigned facts)
 {
-	r->exited = true;
-	note_end(r, END_PROG_EXIT);
-	return close_prog_in(r);
+	enum relay_end end = r->doubt;
+
+	r->doubt = END_NONE;
+	return fail_wire(r, end, facts);
 }
 
-/* An end without a word: the peer must not take what it got for the whole. */
+/* What would have been a failure is none if nothing of prog was waiting: the wire had all of it. */
+static unsigned
+prog_exit(struct relay *r, unsigned facts)
+{
+	unsigned todo = 0;
+
+	r->exited = true;
+	if (r->doubt != END_NONE && pending(r, facts)) {
+		todo = resolve(r, facts);
+	} else if (r->doubt != END_NONE) {
+		r->doubt = END_NONE;
+		todo = prog_eof(r);
+	}
+	note_end(r, END_PROG_EXIT);
+	return todo | close_prog_in(r);
+}
+
+/* An end that comes from outside: an answer that prog has not ended is cut, wherever its next byte is. */
+static void
+interrupt(struct relay *r)
+{
+	if (r->net == NET_OPEN && r->stage == RELAY_RUNNING && r->tx == TX_OPEN)
+		r->lost = true;
+	r->doubt = END_NONE;
+}
+
+/* An end without a word. */
 static unsigned
 give_up(struct relay *r, enum relay_end end, unsigned facts)
 {
@@ -170,7 +238,7 @@ take(struct relay *r, enum relay_event event, unsigned facts)
 		return 0;
 	case EV_NOT_RUN: r->exited = true; return fail(r, END_NOT_RUN, TX_FLUSH, facts);
 	case EV_NOTIFIED: return notified(r, facts);
-	case EV_BROKEN: r->raw = true; return fail(r, END_TLS, TX_FLUSH, facts);
+	case EV_BROKEN: r->raw = true; return r->doubt != END_NONE ? 0 : judge(r, END_TLS, facts);
 	case EV_WIRE_EOF: return wire_eof(r, facts);
 	case EV_WIRE_RESET: return wire_reset(r, facts);
 	case EV_WIRE_REFUSED: return wire_refused(r, facts);
@@ -180,13 +248,19 @@ take(struct relay *r, enum relay_event event, unsigned facts)
 		return 0;
 	case EV_PROG_EOF: return prog_eof(r);
 	case EV_PROG_DEAF: return close_prog_in(r);
-	case EV_PROG_EXIT: return prog_exit(r);
+	case EV_PROG_EXIT: return prog_exit(r, facts);
+	case EV_PROG_ALIVE: return r->doubt != END_NONE ? resolve(r, facts) : 0;
 	case EV_IDLE: return fail(r, END_IDLE, TX_FLUSH, facts);
 	case EV_LATE: return fail(r, END_LATE, TX_FLUSH, facts);
 	case EV_STALLED: return give_up(r, END_STALLED, facts);
 	case EV_LINGERED: return r->net == NET_LINGER ? give_up(r, r->end, facts) : 0;
-	case EV_SIGNAL: return r->net == NET_LINGER ? give_up(r, r->end, facts) : fail(r, END_SIGNAL, TX_FLUSH, facts);
-	case EV_ORPHANED: r->exited = true; return give_up(r, END_ORPHANED, facts);
+	case EV_SIGNAL:
+		interrupt(r);
+		return r->net == NET_LINGER ? give_up(r, r->end, facts) : fail(r, END_SIGNAL, TX_FLUSH, facts);
+	case EV_ORPHANED:
+		r->exited = true;
+		interrupt(r);
+		return give_up(r, END_ORPHANED, facts);
 	case EV_COUNT: break;
 	}
 	return 0;
@@ -194,13 +268,13 @@ take(struct relay *r, enum relay_event event, unsigned facts)
 
 /* FIN is on its way. Either the connection is over but for the linger, or only our direction is. */
 static unsigned
-fin(struct relay *r)
+fin(struct relay *r, unsigned facts)
 {
 	r->tx = TX_SHUT;
 	if (r->notify && !r->half && !relay_failed(r)) {
-		/* What still comes is discarded; while prog has not yet got what came before, unread. */
+		/* What still comes is discarded: undecrypted, while prog has not yet got what came before. */
 		end_rx(r);
-		r->raw = r->raw || r->rx == RX_DRAIN;
+		r->raw = r->raw || (r->rx == RX_DRAIN && facts & FACT_APP_OUT);
 		r->net = NET_LINGER;
 	}
 	return DO_FIN;
@@ -212,19 +286,18 @@ settle_tx(struct relay *r, unsigned facts)
 {
 	switch (r->tx) {
 	case TX_DRAIN:
-		if (facts & FACT_APP_BUSY)
+		if (facts & (FACT_APP_BUSY | FACT_WIRE_OUT))
 			return 0;
-		if (r->notify) {
-			r->tx = TX_NOTIFY;
-			return DO_NOTIFY;
-		}
-		return facts & FACT_WIRE_OUT ? 0 : fin(r);
-	case TX_NOTIFY: return facts & FACT_WIRE_OUT ? 0 : fin(r);
+		if (!r->notify)
+			return fin(r, facts);
+		r->tx = TX_NOTIFY;
+		return DO_NOTIFY;
+	case TX_NOTIFY: return facts & FACT_WIRE_OUT ? 0 : fin(r, facts);
 	case TX_FLUSH:
 		if (facts & FACT_WIRE_OUT)
 			return 0;
 		if (!r->lost)
-			return fin(r);
+			return fin(r, facts);
 		r->tx = TX_CUT;
 		return 0;
 	case TX_OPEN:
@@ -246,7 +319,7 @@ settle(struct relay *r, unsigned facts)
 		r->rx = RX_DONE;
 		todo |= DO_CLOSE_PROG_IN;
 	}
-	if (r->tx == TX_SHUT && r->exited && r->net == NET_OPEN)
+	if (taken(r) && r->exited && r->net == NET_OPEN)
 		r->net = NET_LINGER;
 	if (told && r->net != NET_CLOSED && (r->wire_done || r->notified)) {
 		r->net = NET_CLOSED;
@@ -268,7 +341,7 @@ relay_step(struct relay *r, enum relay_event event, unsigned facts)
 	if (r->stage == RELAY_ENDED)
 		return 0;
 	todo = take(r, event, facts);
-	return todo ? todo : settle(r, facts);
+	return todo || r->doubt != END_NONE ? todo : settle(r, facts);
 }
 
 static unsigned
@@ -279,6 +352,8 @@ want_wire(const struct relay *r, unsigned facts)
 	unsigned want = 0;
 
 	if (r->net == NET_CLOSED)
+		return 0;
+	if (r->doubt != END_NONE)
 		return 0;
 	if (!r->wire_done && !starting && room) {
 		if (r->net == NET_LINGER)
@@ -306,7 +381,7 @@ relay_want(const struct relay *r, unsigned facts)
 		return want;
 	if ((r->rx == RX_OPEN || r->rx == RX_DRAIN) && facts & FACT_APP_OUT)
 		want |= WANT_PROG_IN;
-	if (r->tx == TX_OPEN && facts & FACT_APP_ROOM)
+	if (r->tx == TX_OPEN && facts & FACT_APP_ROOM && r->doubt == END_NONE)
 		want |= WANT_PROG_OUT;
 	return want;
 }
@@ -318,7 +393,7 @@ relay_timers(const struct relay *r)
 
 	if (r->net == NET_LINGER)
 		return TIMER_LINGER;
-	if (r->net == NET_CLOSED || relay_failed(r))
+	if (r->net == NET_CLOSED || relay_failed(r) || r->doubt != END_NONE)
 		return 0;
 	if (r->stage == RELAY_HANDSHAKE)
 		timers |= TIMER_HANDSHAKE;

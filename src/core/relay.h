@@ -89,7 +89,8 @@ enum relay_event {
 	EV_WIRE_DRY,	 /* WANT_WIRE_LAST: nothing is left to be read */
 	EV_PROG_EOF,	 /* prog's last byte was taken */
 	EV_PROG_DEAF,	 /* prog closed its stdin */
-	EV_PROG_EXIT,
+	EV_PROG_EXIT,	 /* prog has exited; FACT_REST tells of what it left in the pipe */
+	EV_PROG_ALIVE,	 /* the answer to DO_ASK: prog has not */
 	EV_IDLE,
 	EV_LATE,
 	EV_STALLED,
@@ -108,7 +109,8 @@ enum relay_action {
 	DO_FIN = 16,	       /* half close the wire */
 	DO_CLOSE_WIRE = 32,    /* close it, nothing lost */
 	DO_RESET_WIRE = 64,    /* close it so that the peer sees a cut */
-	DO_END = 128,	       /* tell the monitor how it ended, and exit */
+	DO_ASK = 128,	       /* ask the monitor whether prog has exited; nothing is judged before it answers */
+	DO_END = 256,	       /* tell the monitor how it ended, and exit */
 };
 
 /* What to poll for, and what to do with bytes that have nowhere to go. */
@@ -144,11 +146,12 @@ struct relay {
 	enum relay_tx tx;
 	enum relay_net net;
 	enum relay_end end;
-	bool exited;	/* prog has */
-	bool notified;	/* the peer's close_notify was seen */
-	bool wire_done; /* nothing more is read from the wire */
-	bool raw;	/* the engine is fed no more */
-	bool lost;	/* bytes of prog never reached the wire */
+	enum relay_end doubt; /* a failure that is none if prog had exited before; END_NONE: no doubt */
+	bool exited;	      /* prog has */
+	bool notified;	      /* the peer's close_notify was seen */
+	bool wire_done;	      /* nothing more is read from the wire */
+	bool raw;	      /* the engine is fed no more */
+	bool lost;	      /* bytes of prog never reached the wire */
 };
 
 /* The state before the first byte. */

@@ -416,7 +416,7 @@ engine_reason(const struct engine *e)
 static void
 failed(struct engine *e)
 {
-	unsigned long error = ERR_peek_error();
+	unsigned long error = ERR_peek_last_error(); /* libssl's own word comes after those of what it called */
 	const char *text = ERR_reason_error_string(error);
 	long verified = SSL_get_verify_result(e->ssl);
 

@@ -118,6 +118,7 @@ main(int argc, char *argv[])
 	int code;
 
 	(void)argc;
+	(void)signal(SIGPIPE, SIG_IGN); /* nobody reading a message must not change the exit code */
 	if (fds_open_stderr(&f) < 0)
 		exit((int)f.code);
 	log_start(fds_is_connection(STDERR_FILENO));

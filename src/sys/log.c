@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -45,17 +44,20 @@ log_peer(const char *peer)
 	(void)snprintf(logger.peer, sizeof logger.peer, "%s", peer);
 }
 
+/* Room for the longest line, one with a subject in it, without asking for memory that may be what is lacking. */
+static char line[65536];
+
 static void
-write_line(const char *line, size_t n)
+write_line(size_t n)
 {
-	while (n > 0) {
-		ssize_t w = write(logger.fd, line, n);
+	for (const char *p = line; n > 0;) {
+		ssize_t w = write(logger.fd, p, n);
 
 		if (w < 0 && errno == EINTR)
 			continue;
 		if (w <= 0)
 			return; /* there is nobody left to tell */
-		line += w;
+		p += w;
 		n -= (size_t)w;
 	}
 }
@@ -65,30 +67,24 @@ log_line(enum log_level level, const char *fmt, ...)
 {
 	static const char *const names[] = {"fatal", "warning", "info", "debug"};
 	static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
-	char *text, *line;
+	size_t n, room = sizeof line - 1;
 	va_list ap;
-	int n;
 
 	if ((int)level > logger.verbosity)
 		return;
-	va_start(ap, fmt);
-	n = vasprintf(&text, fmt, ap);
-	va_end(ap);
-	if (n < 0)
-		return;
+	n = (size_t)snprintf(line, room, "s6-tlsd: %s: ", names[level]);
 	if (logger.peer[0])
-		n = asprintf(
-		    &line, "s6-tlsd: %s: pid=%ld peer=%s %s\n", names[level], (long)getpid(), logger.peer, text);
-	else
-		n = asprintf(&line, "s6-tlsd: %s: %s\n", names[level], text);
-	free(text);
-	if (n < 0)
-		return;
-	if (logger.fd >= 0)
-		write_line(line, (size_t)n);
-	else
+		n += (size_t)snprintf(line + n, room - n, "pid=%ld peer=%s ", (long)getpid(), logger.peer);
+	va_start(ap, fmt);
+	(void)vsnprintf(line + n, room - n, fmt, ap);
+	va_end(ap);
+	n += strlen(line + n);
+	if (logger.fd < 0) {
 		syslog(priorities[level], "%s", line + strlen("s6-tlsd: "));
-	free(line);
+		return;
+	}
+	line[n++] = '\n';
+	write_line(n);
 }
 
 void

@@ -38,6 +38,7 @@ struct loop {
 	enum relay_event wire_end; /* which */
 	bool exited;		   /* prog has; of what it wrote, `rest` bytes are still in the pipe */
 	size_t rest;
+	size_t unsent; /* bytes of ours in the socket, when the stall timer last looked */
 	int64_t now, start, activity, taken, lingering; /* ms: of the last byte in, the last byte out, since when */
 	bool reported;
 	bool progress;	/* this turn moved a byte, told an event or waited in vain */
@@ -180,6 +181,8 @@ perform(struct loop *l, unsigned todo)
 		wire_close(&l->wire);
 	if (todo & DO_RESET_WIRE)
 		wire_reset(&l->wire);
+	if (todo & DO_ASK)
+		(void)channel_tell(l->channel, MSG_ASK);
 	if (todo & DO_END)
 		report_end(l);
 	return fine;
@@ -295,6 +298,8 @@ write_wire(struct loop *l)
 	}
 	l->progress = true;
 	l->taken = l->now;
+	if (l->exited)
+		l->unsent = wire_unsent(&l->wire);
 	engine_wire_out_ack(l->engine, (size_t)n);
 }
 
@@ -349,6 +354,7 @@ prog_exited(struct loop *l)
 	l->exited = true;
 	l->rest = pipe_holds(l->prog_out);
 	l->taken = l->now;
+	l->unsent = wire_unsent(&l->wire);
 	step(l, EV_PROG_EXIT);
 }
 
@@ -368,6 +374,7 @@ read_channel(struct loop *l)
 	case MSG_RUN: step(l, EV_RUN); break;
 	case MSG_NOT_RUN: step(l, EV_NOT_RUN); break;
 	case MSG_EXITED: prog_exited(l); break;
+	case MSG_ALIVE: step(l, EV_PROG_ALIVE); break;
 	case MSG_STOP: step(l, EV_SIGNAL); break;
 	default: step(l, EV_ORPHANED);
 	}
@@ -408,6 +415,19 @@ next_deadline(struct loop *l)
 	if (timers & TIMER_STALL)
 		sooner(&d, l->taken + (c->idle_ms && c->idle_ms < STALL_MS ? c->idle_ms : STALL_MS), EV_STALLED);
 	return d;
+}
+
+/* A socket with a long queue asks for more only when a good part is gone: a slow peer shows in the queue alone. */
+static bool
+peer_takes(struct loop *l)
+{
+	size_t unsent = wire_unsent(&l->wire);
+	bool takes = unsent < l->unsent;
+
+	l->unsent = unsent;
+	if (takes)
+		l->taken = l->now;
+	return takes;
 }
 
 static int
@@ -491,15 +511,16 @@ turn(struct loop *l)
 	wait_for(l, p, want);
 	if (p[P_CHANNEL].revents)
 		read_channel(l);
+	/* prog first: its last byte counts as taken before what the peer does then. */
+	if (p[P_PROG_OUT].revents || (p[P_PROG_OUT].fd >= 0 && l->exited))
+		read_prog(l);
 	if (p[P_WIRE_IN].revents)
 		read_wire(l, want);
 	else if (want & WANT_WIRE_LAST && !l->ended)
 		step(l, EV_WIRE_DRY);
-	if (p[P_PROG_OUT].revents || (p[P_PROG_OUT].fd >= 0 && l->exited))
-		read_prog(l);
 	hand_on(l, p);
 	d = next_deadline(l);
-	if (d.at >= 0 && d.at <= l->now) {
+	if (d.at >= 0 && d.at <= l->now && !(d.event == EV_STALLED && peer_takes(l))) {
 		step(l, d.event);
 		settle(l);
 	}

@@ -34,6 +34,7 @@ struct monitor {
 	pid_t engine, prog; /* 0: not running */
 	bool up;	    /* the engine has reported the handshake */
 	bool reported;	    /* the engine has said how it ended */
+	bool asked;	    /* the engine waits to hear whether prog has exited */
 	struct report report;
 	struct outcome outcome;
 	sigset_t mask; /* as it was at the start */
@@ -58,7 +59,7 @@ note_signal(int signal)
 static void
 watch_signals(struct monitor *m)
 {
-	struct sigaction noted = {.sa_handler = note_signal}, ignored = {.sa_handler = SIG_IGN};
+	struct sigaction noted = {.sa_handler = note_signal};
 	sigset_t blocked;
 
 	(void)sigemptyset(&blocked);
@@ -67,7 +68,6 @@ watch_signals(struct monitor *m)
 	(void)sigprocmask(SIG_BLOCK, &blocked, &m->mask);
 	for (size_t i = 0; i < sizeof watched / sizeof *watched; i++)
 		(void)sigaction(watched[i], &noted, NULL);
-	(void)sigaction(SIGPIPE, &ignored, NULL);
 }
 
 /* The mask at the start, but open to what the program itself needs to hear. */
@@ -132,9 +132,9 @@ start_engine(struct monitor *m, struct engine_context *context, struct fault *f)
 	return 0;
 }
 
-/* prog starts as this program did: its mask, and default dispositions. */
+/* prog starts as this program did: its mask, and default dispositions. Returns 0 or an errno. */
 static int
-spawn(struct monitor *m, char *const *env)
+spawn(struct monitor *m, char *const *argv, char *const *env)
 {
 	posix_spawnattr_t attr;
 	sigset_t all;
@@ -149,10 +149,31 @@ spawn(struct monitor *m, char *const *env)
 	if (!error)
 		error = posix_spawnattr_setsigmask(&attr, &m->mask);
 	if (!error)
-		error = posix_spawnp(&m->prog, m->config->prog[0], NULL, &attr, m->config->prog, env);
+		error = posix_spawnp(&m->prog, argv[0], NULL, &attr, argv, env);
 	(void)posix_spawnattr_destroy(&attr);
 	if (error)
 		m->prog = 0;
+	return error;
+}
+
+/* What execvp does with a script that names no interpreter, and posix_spawnp does not. */
+static int
+spawn_script(struct monitor *m, char *const *env)
+{
+	static char *const shell[] = {"/bin/sh", "-c", "exec \"$0\" \"$@\""};
+	size_t n = 0;
+	char **argv;
+	int error;
+
+	while (m->config->prog[n])
+		n++;
+	argv = malloc((3 + n + 1) * sizeof *argv);
+	if (!argv)
+		return ENOMEM;
+	memcpy(argv, shell, sizeof shell);
+	memcpy(argv + 3, m->config->prog, (n + 1) * sizeof *argv);
+	error = spawn(m, argv, env);
+	free(argv);
 	return error;
 }
 
@@ -161,8 +182,10 @@ static int
 start_prog(struct monitor *m, const struct session *session, struct fault *f)
 {
 	char **env = environment_plan(environ, session, m->config->keep);
-	int error = env ? spawn(m, env) : ENOMEM;
+	int error = env ? spawn(m, m->config->prog, env) : ENOMEM;
 
+	if (error == ENOEXEC)
+		error = spawn_script(m, env);
 	free(env);
 	(void)close(STDIN_FILENO);
 	(void)close(STDOUT_FILENO);
@@ -241,6 +264,11 @@ take_message(struct monitor *m, const unsigned char *message, size_t n)
 		m->reported = true;
 		give_fault(m, f.code, f.text);
 		return true;
+	case MSG_ASK:
+		if (!m->outcome.ran || m->asked || m->reported || n != 1)
+			return false;
+		m->asked = true;
+		return true;
 	default: return false;
 	}
 }
@@ -308,6 +336,21 @@ reap(struct monitor *m)
 	}
 }
 
+/*
+ * prog's descriptors close a moment before it can be waited for. What a peer
+ * does in that moment must not count, so prog is given a little time to be
+ * gone; the connection has failed meanwhile and loses nothing by it.
+ */
+enum { GRACE_MS = 20 };
+
+static void
+answer(struct monitor *m)
+{
+	m->asked = false;
+	if (m->prog && m->channel >= 0)
+		(void)channel_tell(m->channel, MSG_ALIVE);
+}
+
 /* -- the end ------------------------------------------------------------- */
 
 /* Acts on the first signal; a second one means now. Returns whether to go on. */
@@ -347,11 +390,14 @@ watch(struct monitor *m)
 
 	while (m->engine || m->prog) {
 		struct pollfd p = {.fd = m->channel, .events = POLLIN};
-		int n = ppoll(&p, 1, NULL, &open);
+		struct timespec grace = {.tv_nsec = GRACE_MS * 1000000L};
+		int n = ppoll(&p, 1, m->asked ? &grace : NULL, &open);
 
 		if (n > 0)
 			read_channel(m);
 		reap(m);
+		if (m->asked && (n == 0 || !m->prog))
+			answer(m);
 		if (!heed_signals(m))
 			return;
 	}

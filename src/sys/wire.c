@@ -5,6 +5,8 @@
 #include "sys/wire.h"
 
 #include <limits.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -58,6 +60,14 @@ wire_write(const struct wire *w, const void *buf, size_t n)
 	if (w->out_socket)
 		return send(w->out, buf, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 	return write(w->out, buf, n < PIPE_BUF ? n : PIPE_BUF);
+}
+
+size_t
+wire_unsent(const struct wire *w)
+{
+	int n = 0;
+
+	return w->out_socket && ioctl(w->out, SIOCOUTQ, &n) == 0 && n > 0 ? (size_t)n : 0;
 }
 
 void

@@ -26,6 +26,9 @@ void wire_open(struct wire *w, int in, int out);
 ssize_t wire_read(const struct wire *w, void *buf, size_t n);
 ssize_t wire_write(const struct wire *w, const void *buf, size_t n);
 
+/* How many written bytes the peer has not acknowledged; 0 where that is not known. */
+size_t wire_unsent(const struct wire *w);
+
 /* Half closes: no more bytes from us. All that was written is delivered. */
 void wire_fin(struct wire *w);
 

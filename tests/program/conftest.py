@@ -2,7 +2,7 @@ import pytest
 
 pytest.register_assert_rewrite("harness")
 
-from harness import Blob, Pki, VERSIONS  # noqa: E402
+from harness import ENDS, Blob, Pki, VERSIONS  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -19,4 +19,10 @@ def blob(tmp_path_factory):
 @pytest.fixture(params=VERSIONS)
 def version(request):
     """TLS 1.2 and TLS 1.3, one after the other."""
+    return request.param
+
+
+@pytest.fixture(params=ENDS)
+def close(request):
+    """The two ways of sending prog's EOF, -s and -S; ENDS says what the client sees."""
     return request.param

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -274,6 +275,11 @@ class Fifo:
     def put(self, line="go"):
         os.write(self.fd, line.encode() + b"\n")
 
+    def release(self):
+        """Lets go whoever waits for a line, and waits until it has taken it: nobody may be left behind."""
+        self.put()
+        wait_for(lambda: not select.select([self.fd], [], [], 0)[0], "the line to be taken")
+
     def get(self):
         """The next line that prog wrote."""
         while b"\n" not in self.rest:
@@ -313,6 +319,12 @@ def wait_quiet(*pids):
 def anonymous_kb(pid):
     """The private memory of a process, in kB."""
     return int(status_of(pid, "RssAnon").split()[0])
+
+
+# What a connection may take for its buffers, and the mark of a test that measures it.
+BUFFERS_KB = 1024
+measures_memory = pytest.mark.skipif("S6_TLSD_SANITIZED" in os.environ,
+                                     reason="the sanitizer's own memory would be measured")
 
 
 def fatal_line(tlsd):

@@ -77,6 +77,8 @@ certificates(void **state)
 	    {"text\n" CERT("QUJD") "more\r\n" CERT("WFla") BLOCK("X509 CERTIFICATE", "QUJD"), 3},
 	    {BLOCK("PRIVATE KEY", "QUJD") CERT("QUJD"), 1},
 	    {"0\001x", 1},
+	    {"0\x82\x02\x01 cut", 1},
+	    {"0 is a digit", 0},
 	    {"", 0},
 	    {"README", 0},
 	    {BLOCK("X509 CRL", "QUJD"), 0},

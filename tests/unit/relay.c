@@ -54,6 +54,7 @@ pack(const struct node *n)
 	k = k << 3 | (unsigned)r->tx;
 	k = k << 2 | (unsigned)r->net;
 	k = k << 5 | (unsigned)r->end;
+	k = k << 5 | (unsigned)r->doubt;
 	k = k << 1 | r->exited;
 	k = k << 1 | r->notified;
 	k = k << 1 | r->wire_done;
@@ -87,6 +88,8 @@ plausible_facts(const struct node *n, unsigned facts)
 		return false;
 	if (broken && facts & (FACT_APP_ROOM | FACT_WIRE_ROOM))
 		return false;
+	if (n->ghost & (G_NOTIFIED | G_FIN) && facts & FACT_APP_BUSY)
+		return false;
 	if (facts & FACT_REST && (n->ghost & G_OUT_CLOSED || n->r.stage != RELAY_RUNNING))
 		return false;
 	/* An engine that has no room for the wire's bytes has something to give away first. */
@@ -107,7 +110,7 @@ plausible_event(const struct node *n, enum relay_event event, unsigned facts)
 	case EV_UP: return !(n->ghost & (G_REPORTED | G_BROKEN)) && !r->raw;
 	case EV_RUN:
 	case EV_NOT_RUN: return n->ghost & G_REPORTED && !(n->ghost & G_ANSWERED);
-	case EV_NOTIFIED: return !r->notified && !(n->ghost & G_BROKEN);
+	case EV_NOTIFIED: return !r->notified && !(n->ghost & G_BROKEN) && r->doubt == END_NONE;
 	case EV_BROKEN: return !r->notified && !(n->ghost & G_BROKEN);
 	case EV_WIRE_EOF:
 	case EV_WIRE_RESET: return !r->wire_done && !(n->ghost & G_WIRE_CLOSED);
@@ -116,6 +119,7 @@ plausible_event(const struct node *n, enum relay_event event, unsigned facts)
 	case EV_PROG_EOF: return want & WANT_PROG_OUT;
 	case EV_PROG_DEAF: return want & WANT_PROG_IN;
 	case EV_PROG_EXIT: return running && !r->exited;
+	case EV_PROG_ALIVE: return r->doubt != END_NONE;
 	case EV_IDLE: return timers & TIMER_IDLE;
 	case EV_LATE: return timers & TIMER_HANDSHAKE;
 	case EV_STALLED: return timers & TIMER_STALL;
@@ -199,7 +203,7 @@ check_actions(const struct node *a, const struct node *b, unsigned todo, enum re
 	LAW(!(todo & DO_RESET_WIRE) || r->lost, "no reset without a loss");
 	LAW(!(todo & DO_RESET_WIRE) || relay_failed(r), "no loss without a failure");
 	LAW(!(todo & DO_END) || b->ghost & G_WIRE_CLOSED, "an end has closed the wire");
-	LAW(!(todo & DO_END) || relay_failed(r) || b->ghost & G_FIN, "a clean end has sent FIN");
+	LAW(!(todo & DO_END) || relay_failed(r) || b->ghost & (G_FIN | G_NOTIFIED), "a clean end has sent all");
 	LAW(!(todo & DO_END) || r->rx == RX_DONE || r->exited || !(a->ghost & G_REPORTED), "prog got what there was");
 }
 
@@ -237,10 +241,13 @@ check_wants(const struct node *a, enum relay_event event, unsigned facts)
 static void
 check_verdict(const struct node *a, const struct node *b, enum relay_event event, unsigned facts)
 {
-	bool over = a->r.exited && a->r.tx == TX_SHUT && a->r.net != NET_OPEN;
+	bool over = a->r.exited && (a->r.tx == TX_NOTIFY || a->r.tx == TX_SHUT) && a->r.net != NET_OPEN;
 
 	LAW(!over || a->r.end == b->r.end, "nothing is judged after the end");
 	LAW(!relay_failed(&b->r) || relay_failed(&a->r) || event != EV_MOVED, "no failure without an event");
+	LAW(event != EV_PROG_EXIT || a->r.doubt == END_NONE || facts & (FACT_REST | FACT_APP_BUSY | FACT_WIRE_OUT) ||
+		!relay_failed(&b->r),
+	    "a peer that was quicker than the news of prog's exit is not judged");
 	LAW(b->r.stage != RELAY_ENDED || b->r.end != END_NONE, "an end has a cause");
 	LAW(!b->r.lost || relay_failed(&b->r), "a loss is a failure");
 }

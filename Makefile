@@ -1,0 +1,48 @@
+# Short ways to the build; the build itself is meson.build.
+#
+#   make           builds build/s6-tlsd
+#   make deps      installs what build, tests and demo need (Debian, as root)
+#   make test      every test; PYTEST='-k word' chooses among those of the program
+#   make demo      a TLS server in front of a shell script, shown step by step
+#   make install   to PREFIX, below DESTDIR if that is set
+
+PREFIX ?= /usr/local
+BACKEND = openssl
+
+ifneq ($(BACKEND),openssl)
+$(error BACKEND=$(BACKEND) is not there yet: the only one is openssl)
+endif
+
+all: configure
+	@ninja -C build s6-tlsd
+
+# Meson runs again when the options differ from those that build/ was made with.
+configure:
+	@tools/deps check
+	@options="-Dtls=$(BACKEND) -Dtests=$$(pkg-config --exists cmocka && echo true || echo false)"; \
+	if [ "$$options" != "$$(cat build/options 2>/dev/null)" ] || [ ! -e build/build.ninja ]; then \
+		meson setup $$(test ! -e build/build.ninja || echo --reconfigure) build $$options && \
+		echo "$$options" >build/options; \
+	fi
+
+deps:
+	@tools/deps install
+
+test: deps
+	@$(MAKE) --no-print-directory all
+	@tools/test build $(PYTEST)
+
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@demo/demo.sh
+
+# Builds only what is not built: `sudo make install` after `make` leaves no file of root's in build/.
+install: $(if $(wildcard build/s6-tlsd),,all)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 755 build/s6-tlsd $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 man/s6-tlsd.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+
+clean:
+	rm -rf build
+
+.PHONY: all configure deps test demo install clean

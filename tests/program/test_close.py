@@ -1,0 +1,369 @@
+"""Who ends what, and how: half closes, close_notify, the linger, prog's end and its descriptors."""
+
+import contextlib
+import os
+import signal
+import socket
+import time
+
+import pytest
+
+from harness import (ENDS, FILL, LIMIT, Fifo, alive, children, fatal_line, keeper, leave, python, session, status_of,
+                     wait_for, wait_quiet, wire_end)
+
+# A linger, in milliseconds, that no test outlasts: what ends the connection is something else.
+FOREVER = "--linger=2000000"
+
+
+def stop(pid):
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: status_of(pid, "State").startswith("T"), "the process to stop")
+
+
+# -- the peer ends first -----------------------------------------------------
+
+def close_notify_and_fin(client):
+    """Both in one segment, as far as the kernel lets one choose."""
+    record = client.close_notify(send=False)
+    client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+    client.sock.sendall(record)
+    client.fin()
+
+
+PEER_ENDS = {
+    "fin": lambda client: client.fin(),
+    "close_notify": lambda client: client.close_notify(),
+    "close_notify, then fin": lambda client: (client.close_notify(), client.fin()),
+    "close_notify with fin": close_notify_and_fin,
+}
+
+
+@pytest.mark.parametrize("peer", PEER_ENDS)
+def test_whole_reply_after_the_peer_ended(pki, blob, version, close, peer):
+    """After the client's FIN or close_notify prog reads EOF, and its reply of 5 MB is still sent whole."""
+    size = 5_000_000
+    prog = python(f"""
+if sys.stdin.buffer.read() != b"request":
+    sys.exit(1)
+data = memoryview(open(sys.argv[1], "rb").read({size}))
+for at in range(0, {size}, {size} // 3):
+    part = data[at:at + {size} // 3]
+    while part:
+        part = part[os.write(1, part):]
+""", blob.path)
+    with session(pki, prog, [close], version) as (tlsd, client):
+        client.send(b"request")
+        PEER_ENDS[peer](client)
+        assert client.read_all() == blob.data[:size]
+        assert client.end == ENDS[close]
+        leave(tlsd, client)
+
+
+@pytest.mark.parametrize("peer", [*PEER_ENDS, "full close"])
+def test_whole_upload_before_the_peers_end(pki, blob, tmp_path, version, peer):
+    """prog gets every byte that came before the peer's end, a full close behind close_notify included."""
+    size = 300_000
+    taken = tmp_path / "taken"
+    with session(pki, keeper(taken), version=version) as (tlsd, client):
+        client.send(memoryview(blob.data)[:size])
+        if peer == "full close":
+            client.close_notify()
+        else:
+            PEER_ENDS[peer](client)
+            assert client.read_all() == b""
+        leave(tlsd, client)
+    assert taken.read_bytes() == blob.data[:size]
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_client_that_never_reads_loses_nothing(pki, blob, tmp_path, part):
+    """A TLS 1.3 client writes 50 kB and closes without ever having read: prog gets all, each time."""
+    taken = tmp_path / "taken"
+    for _ in range(25):
+        with session(pki, keeper(taken), version="1.3") as (tlsd, client):
+            client.send(memoryview(blob.data)[:50_000])
+            leave(tlsd, client)
+        assert taken.read_bytes() == blob.data[:50_000]
+
+
+@pytest.mark.parametrize("option, peer, expected", [
+    ("-j", "fin", 7),
+    ("-j", "close_notify", 7),
+    ("-J", "fin", 98),
+    ("-J", "close_notify", 7),
+    ("-J", "close_notify, then fin", 7),
+    ("-J", "close_notify with fin", 7),
+])
+def test_peers_eof_is_judged_while_prog_runs(pki, tmp_path, version, option, peer, expected):
+    """An EOF without close_notify is an error under -J alone; prog reads what came, then EOF, either way."""
+    taken = tmp_path / "taken"
+    prog = ["sh", "-c", 'cat > "$0"; exit 7', str(taken)]
+    with session(pki, prog, [option], version) as (tlsd, client):
+        client.send(b"upload")
+        PEER_ENDS[peer](client)
+        assert client.read_all() == b""
+        assert client.end == "fin"
+        client.close()
+        assert tlsd.wait() == expected
+        if expected == 98:
+            fatal_line(tlsd)
+        else:
+            assert tlsd.stderr() == ""
+    assert taken.read_bytes() == b"upload"
+
+
+@pytest.mark.parametrize("option", ["-j", "-J"])
+@pytest.mark.parametrize("peer", ["fin", "close_notify"])
+def test_peers_eof_is_not_judged_after_progs_end(pki, version, close, option, peer):
+    """Once prog has exited and its last byte was taken, not even -J minds how the peer ends."""
+    with session(pki, ["sh", "-c", "echo bye; exit 7"], [option, close, FOREVER], version) as (tlsd, client):
+        assert client.read_all() == b"bye\n"
+        assert client.end == ENDS[close]
+        wait_for(lambda: len(children(tlsd.pid)) == 1, "prog's exit to be noticed")
+        wait_quiet(tlsd.pid, tlsd.engine())
+        PEER_ENDS[peer](client)
+        leave(tlsd, client, 7)
+
+
+@pytest.mark.parametrize("option, expected", [("-j", 7), ("-J", 98)])
+def test_peers_eof_is_judged_when_prog_closed_its_stdout(pki, version, option, expected):
+    """With prog's EOF sent but prog alive, the peer's EOF is still judged."""
+    with session(pki, ["sh", "-c", "exec >&-; cat > /dev/null; exit 7"], [option], version) as (tlsd, client):
+        assert client.read_all() == b""
+        client.fin()
+        assert tlsd.wait() == expected
+        assert bool(tlsd.stderr()) == (expected == 98)
+
+
+# -- prog ends first ---------------------------------------------------------
+
+ANSWERS = {
+    "close_notify": lambda client: client.close_notify(),
+    "fin": lambda client: client.fin(),
+    "reset": lambda client: client.reset(),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_linger_ends_with_the_peers_answer(pki, version, close, answer):
+    """After prog's end the program waits for the peer, and goes at its close_notify, FIN or RST."""
+    with session(pki, ["sh", "-c", "echo bye; exit 7"], [close, FOREVER], version) as (tlsd, client):
+        assert client.read_all() == b"bye\n"
+        assert client.end == ENDS[close]
+        if close == "-S":
+            assert wire_end(client.sock) == "fin"
+        time.sleep(0.1)
+        assert tlsd.proc.poll() is None
+        ANSWERS[answer](client)
+        assert tlsd.wait() == 7
+        assert tlsd.stderr() == ""
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_linger_ends_with_the_peers_answer_while_prog_lives(pki, tmp_path, version, answer):
+    """Under -S the connection is over at the peer's answer, also while prog, its stdout closed, still runs."""
+    go = Fifo(tmp_path / "go")
+    prog = ["sh", "-c", 'exec >&-; read _ < "$0"; exit 7', go.path]
+    with session(pki, prog, ["-S", FOREVER], version) as (tlsd, client):
+        assert client.read_all() == b""
+        assert client.end == "close_notify"
+        assert wire_end(client.sock) == "fin"
+        engine = tlsd.engine()
+        ANSWERS[answer](client)
+        wait_for(lambda: not alive(engine), "the engine to be done")
+        assert tlsd.proc.poll() is None
+        go.put()
+        assert (tlsd.wait(), tlsd.stderr()) == (7, "")
+
+
+@pytest.mark.parametrize("linger", [0, 200])
+def test_linger_is_bounded_when_the_peer_is_silent(pki, version, close, linger):
+    """A peer that neither answers nor closes keeps the program for --linger, and changes nothing else."""
+    prog = ["sh", "-c", "echo bye; exit 7"]
+    with session(pki, prog, [close, f"--linger={linger}"], version) as (tlsd, client):
+        assert tlsd.wait() == 7
+        assert client.read_all() == b"bye\n"
+        assert client.end == ENDS[close]
+        assert tlsd.stderr() == ""
+
+
+def test_linger_is_bounded_when_the_peer_keeps_sending(pki, blob, version, close):
+    """A peer that sends on and on gets its whole reply, and is left when --linger is over."""
+    with session(pki, blob.head(65537), [close, "--linger=400"], version) as (tlsd, client):
+        client.send(bytes(100_000))
+        assert client.read_all() == blob.data[:65537]
+        assert client.end == ENDS[close]
+        deadline = time.monotonic() + LIMIT
+        while tlsd.proc.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(ConnectionError):
+                client.send(bytes(1000))
+        leave(tlsd, client)
+
+
+def test_prog_killed_with_data_in_both_directions(pki, blob, tmp_path, version):
+    """What a killed prog had written reaches the client first; the exit code is 128 and the signal."""
+    told = Fifo(tmp_path / "told")
+    prog = python(FILL + "open(sys.argv[2], 'w').write(f'{n}\\n')\nselect.select([], [], [])", blob.path, told.path)
+    with session(pki, prog, version=version, rcvbuf=4096) as (tlsd, client):
+        client.send(bytes(100_000))
+        n = int(told.get())
+        assert 65536 < n < len(blob.data)
+        os.kill(tlsd.prog(), signal.SIGKILL)
+        assert client.read_all() == blob.data[:n]
+        assert client.end == "fin"
+        leave(tlsd, client, 128 + signal.SIGKILL)
+
+
+def test_grandchild_keeps_the_pipe(pki, blob, tmp_path, version, close):
+    """A grandchild that holds prog's stdout does not keep the connection alive, and costs no byte of prog's."""
+    told, go = Fifo(tmp_path / "told"), Fifo(tmp_path / "go")
+    prog = python(FILL + """
+if os.fork() == 0:
+    open(sys.argv[3]).readline()
+    os._exit(0)
+open(sys.argv[2], "w").write(f"{n}\\n")
+os._exit(3)
+""", blob.path, told.path, go.path)
+    with session(pki, prog, [close], version, rcvbuf=4096) as (tlsd, client):
+        try:
+            n = int(told.get())
+            assert 65536 < n < len(blob.data)
+            got = client.read_all()
+            assert len(got) == n and got == blob.data[:n]
+            assert client.end == ENDS[close]
+            leave(tlsd, client, 3)
+        finally:
+            go.release()
+
+
+def test_grandchild_that_writes_for_ever(pki, version, close):
+    """prog's exit ends the connection even while a grandchild never stops writing."""
+    with session(pki, ["sh", "-c", "yes & exit 3"], [close], version) as (tlsd, client):
+        assert client.read_all().strip(b"y\n") == b""
+        assert client.end == ENDS[close]
+        leave(tlsd, client, 3)
+
+
+def test_prog_daemonises(pki, tmp_path, version):
+    """When prog's process ends the program ends, whatever prog left running."""
+    go = Fifo(tmp_path / "go")
+    prog = ["sh", "-c", '(read _ < "$0") <&- >&- 2>&- & echo started; exit 4', go.path]
+    with session(pki, prog, version=version) as (tlsd, client):
+        try:
+            assert client.read_all() == b"started\n"
+            leave(tlsd, client, 4)
+        finally:
+            go.release()
+
+
+# -- prog closes its descriptors and lives -----------------------------------
+
+def test_prog_closes_its_stdin(pki, blob, tmp_path, version):
+    """What comes after prog closed its stdin is dropped, and prog's three chunks still arrive."""
+    size, go = 300_000, Fifo(tmp_path / "go")
+    prog = python(f"""
+os.close(0)
+data = open(sys.argv[1], "rb").read({3 * size})
+with open(sys.argv[2]) as go:
+    for at in range(0, {3 * size}, {size}):
+        go.readline()
+        sys.stdout.buffer.write(data[at:at + {size}])
+        sys.stdout.buffer.flush()
+""", blob.path, go.path)
+    with session(pki, prog, version=version) as (tlsd, client):
+        got = b""
+        for _ in range(3):
+            got += client.exchange(bytes(5_000_000))
+            go.put()
+            got += client.read_exactly(size)
+        got += client.read_all()
+        assert got == blob.data[:3 * size]
+        assert client.end == "fin"
+        leave(tlsd, client)
+
+
+@pytest.mark.parametrize("option, version", [("-s", "1.2"), ("-s", "1.3"), ("--half-close-notify", "1.3")])
+def test_prog_closes_its_stdout(pki, blob, tmp_path, option, version):
+    """The client sees the EOF, and prog still gets the whole upload, in flight before and sent after."""
+    size, sums = 300_000, tmp_path / "sums"
+    prog = ["sh", "-c", 'exec >&-; exec sha256sum > "$0"', str(sums)]
+    with session(pki, prog, [option], version) as (tlsd, client):
+        client.send(memoryview(blob.data)[:size // 2])
+        assert client.read_all() == b""
+        assert client.end == ("fin" if option == "-s" else "close_notify")
+        client.send(memoryview(blob.data)[size // 2:size])
+        client.fin()
+        leave(tlsd, client)
+    assert sums.read_text().split()[0] == blob.sha(size)
+
+
+@pytest.mark.parametrize("option, version", [("-S", "1.2"), ("-S", "1.3"), ("--half-close-notify", "1.2")])
+def test_close_notify_breaks_the_full_duplex(pki, tmp_path, option, version):
+    """Behind our close_notify comes FIN, prog reads EOF, and what the client still sends is discarded."""
+    go, told, taken = Fifo(tmp_path / "go"), Fifo(tmp_path / "told"), tmp_path / "taken"
+    prog = ["sh", "-c", 'read _ < "$0"; exec >&-; cat > "$1"; echo eof > "$2"; read _ < "$0"; exit 5',
+            go.path, str(taken), told.path]
+    with session(pki, prog, [option, FOREVER], version) as (tlsd, client):
+        client.send(b"before")
+        wait_quiet(tlsd.engine())
+        go.put()
+        assert client.read_all() == b""
+        assert client.end == "close_notify"
+        assert wire_end(client.sock) == "fin"
+        client.send(b"after")
+        assert told.get() == "eof"
+        assert tlsd.proc.poll() is None
+        go.put()
+        leave(tlsd, client, 5)
+    assert taken.read_bytes() == b"before"
+
+
+@pytest.mark.parametrize("peer_closes", [True, False])
+def test_prog_closes_both_and_keeps_running(pki, tmp_path, version, close, peer_closes):
+    """The connection is over for the client, and the program lives as long as prog's process."""
+    told, go = Fifo(tmp_path / "told"), Fifo(tmp_path / "go")
+    prog = ["sh", "-c", 'exec <&- >&-; echo closed > "$0"; read _ < "$1"; exit 3', told.path, go.path]
+    with session(pki, prog, [close], version) as (tlsd, client):
+        assert told.get() == "closed"
+        assert client.read_all() == b""
+        assert client.end == ENDS[close]
+        if peer_closes:
+            client.close()
+        time.sleep(0.1)
+        assert tlsd.proc.poll() is None
+        go.put()
+        leave(tlsd, client, 3)
+
+
+# -- readiness and hang-up together ------------------------------------------
+
+@pytest.mark.parametrize("end", ["fin", "reset"])
+def test_data_and_hangup_of_the_peer_together(pki, blob, tmp_path, version, end):
+    """Data and the end of the wire become known at once: the data is read first, and prog gets it."""
+    taken = tmp_path / "taken"
+    with session(pki, keeper(taken), version=version) as (tlsd, client):
+        tlsd.prog()
+        engine = tlsd.engine()
+        stop(engine)
+        # What Nagle's algorithm holds back would go with the reset, unsent.
+        client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.send(memoryview(blob.data)[:50_000])
+        client.fin() if end == "fin" else client.reset()
+        os.kill(engine, signal.SIGCONT)
+        assert tlsd.wait() == (0 if end == "fin" else 98)
+    assert taken.read_bytes() == blob.data[:50_000]
+
+
+def test_data_and_hangup_of_prog_together(pki, blob, tmp_path, version, close):
+    """prog's output and its exit become known at once: the output is read first, and sent."""
+    go = Fifo(tmp_path / "go")
+    prog = ["sh", "-c", 'read _ < "$0"; head -c 50000 "$1"; exit 3', go.path, blob.path]
+    with session(pki, prog, [close], version) as (tlsd, client):
+        engine, writer = tlsd.engine(), tlsd.prog()
+        stop(engine)
+        go.put()
+        wait_for(lambda: not alive(writer), "prog's exit")
+        os.kill(engine, signal.SIGCONT)
+        assert client.read_all() == blob.data[:50_000]
+        assert client.end == ENDS[close]
+        leave(tlsd, client, 3)

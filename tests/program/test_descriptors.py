@@ -1,0 +1,209 @@
+"""stdin and stdout need not be one socket, and belong to others too."""
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import socket
+
+import pytest
+
+from harness import ENDS, LIMIT, Client, Tlsd, one_line, tcp_pair, wait_for, wire_end
+
+
+class Peer:
+    """The other ends of stdin and stdout, which may be two, under the name and the calls of one socket."""
+
+    def __init__(self, to, back):
+        self.to, self.back = to, back
+
+    def recv(self, n):
+        assert select.select([self.back], [], [], LIMIT)[0], "the program sends nothing"
+        return os.read(self.back.fileno(), n)
+
+    def sendall(self, data):
+        view = memoryview(data)
+        while view:
+            assert select.select([], [self.to], [], LIMIT)[1], "the program takes nothing"
+            view = view[os.write(self.to.fileno(), view[:4096]):]
+
+    def shutdown(self, how):
+        assert how == socket.SHUT_WR
+        if isinstance(self.to, socket.socket):
+            self.to.shutdown(how)
+        else:
+            self.to.close()
+
+    def close(self):
+        self.to.close()
+        self.back.close()
+
+
+def pipe():
+    reader, writer = os.pipe()
+    return os.fdopen(reader, "rb", 0), os.fdopen(writer, "wb", 0)
+
+
+def two_pipes():
+    (stdin, to), (back, stdout) = pipe(), pipe()
+    return Peer(to, back), stdin, stdout
+
+
+def socket_and_pipe():
+    (to, stdin), (back, stdout) = tcp_pair(), pipe()
+    return Peer(to, back), stdin, stdout
+
+
+def pipe_and_socket():
+    (stdin, to), (back, stdout) = pipe(), tcp_pair()
+    return Peer(to, back), stdin, stdout
+
+
+def two_sockets():
+    (to, stdin), (back, stdout) = tcp_pair(), tcp_pair()
+    return Peer(to, back), stdin, stdout
+
+
+def unix_socket():
+    peer, server = socket.socketpair()
+    return Peer(peer, peer), server, server
+
+
+def duplicated_socket():
+    peer, server = tcp_pair()
+    return Peer(peer, peer), server, server.dup()
+
+
+WIRES = [two_pipes, socket_and_pipe, pipe_and_socket, two_sockets, unix_socket, duplicated_socket]
+
+
+@contextlib.contextmanager
+def wired(pki, wires, prog, options=(), version="1.3", prepare=None):
+    """A Tlsd between other descriptors than usual, and a Client at their other ends."""
+    peer, stdin, stdout = wires()
+    with contextlib.closing(peer):
+        with stdin, stdout:
+            if prepare:
+                prepare(stdin.fileno(), stdout.fileno())
+            tlsd = Tlsd(pki, prog, options, stdin=stdin, stdout=stdout)
+        with tlsd:
+            yield tlsd, Client(peer, pki, version).handshake()
+
+
+@pytest.mark.parametrize("close", ENDS)
+@pytest.mark.parametrize("wires", WIRES)
+def test_bytes_pass_both_ways(pki, blob, version, wires, close):
+    """Request, FIN, reply and EOF pass over pipes as over sockets, and nothing complains of what is no socket."""
+    size = 300_000
+    prog = ["sh", "-c", 'sha256sum; head -c "$1" "$0"; exit 3', blob.path, str(size)]
+    with wired(pki, wires, prog, [close], version) as (tlsd, client):
+        client.send(memoryview(blob.data)[:size])
+        client.fin()
+        assert client.read_all() == (blob.sha(size) + "  -\n").encode() + blob.data[:size]
+        assert client.end == ENDS[close]
+        assert wire_end(client.sock) == "fin"
+        client.close()
+        assert tlsd.wait() == 3
+        assert tlsd.stderr() == ""
+
+
+@pytest.mark.parametrize("wires", WIRES)
+def test_prog_closes_its_stdout_and_reads_on(pki, blob, tmp_path, version, wires):
+    """The EOF of one direction leaves the other one open, also where each has its own descriptor."""
+    size, sums = 300_000, tmp_path / "sums"
+    prog = ["sh", "-c", 'exec >&-; exec sha256sum > "$0"', str(sums)]
+    with wired(pki, wires, prog, version=version) as (tlsd, client):
+        assert client.read_all() == b""
+        assert client.end == "fin"
+        client.send(memoryview(blob.data)[:size])
+        client.fin()
+        assert tlsd.wait() == 0
+        assert tlsd.stderr() == ""
+    assert sums.read_text().split()[0] == blob.sha(size)
+
+
+def nonblocking(*fds):
+    for fd in fds:
+        os.set_blocking(fd, False)
+
+
+@pytest.mark.parametrize("prepare", [None, nonblocking])
+@pytest.mark.parametrize("wires", WIRES)
+def test_full_wire_holds_back_its_own_direction_only(pki, blob, tmp_path, wires, prepare):
+    """While the peer reads nothing of a long reply its whole upload still reaches prog, blocking descriptors or not."""
+    size, sums = 5_000_000, tmp_path / "sums"
+    prog = ["sh", "-c", 'head -c 10000000 "$0" & sha256sum > "$1"; wait', blob.path, str(sums)]
+    with wired(pki, wires, prog, prepare=prepare) as (tlsd, client):
+        assert client.read_exactly(1) == blob.data[:1]
+        client.send(memoryview(blob.data)[:size])
+        client.fin()
+        wait_for(lambda: sums.exists() and sums.read_text(), "the upload to reach prog")
+        assert sums.read_text().split()[0] == blob.sha(size)
+        assert client.read_all() == blob.data[1:10_000_000]
+        client.close()
+        assert tlsd.wait() == 0
+        assert tlsd.stderr() == ""
+
+
+@pytest.mark.parametrize("wires", WIRES)
+def test_peer_goes_in_mid_reply(pki, blob, wires):
+    """A peer that closes both directions in the middle of the reply is a failure on every kind of wire: 98."""
+    with wired(pki, wires, ["cat", blob.path]) as (tlsd, client):
+        client.read_exactly(100_000)
+        client.close()
+        assert tlsd.wait() == 98
+        one_line(tlsd.stderr())
+
+
+@pytest.mark.parametrize("wires", WIRES)
+def test_bad_record_is_answered(pki, version, wires):
+    """The alert and the end of the wire reach the peer on every kind of wire: 98."""
+    with wired(pki, wires, ["cat"], version=version) as (tlsd, client):
+        client.sock.sendall(b"\x17\x03\x03\x00\x40" + bytes(64))
+        assert client.read_all() == b""
+        assert client.end == "alert: SSLV3_ALERT_BAD_RECORD_MAC"
+        assert wire_end(client.sock) == "fin"
+        client.close()
+        assert tlsd.wait() == 98
+        one_line(tlsd.stderr())
+
+
+def flags_of(files):
+    return [fcntl.fcntl(f, fcntl.F_GETFL) for f in files]
+
+
+def ends_well(tlsd, client):
+    client.fin()
+    assert tlsd.wait() == 0
+
+
+def kill_the_engine(tlsd, client):
+    os.kill(tlsd.engine(), signal.SIGKILL)
+    assert tlsd.wait() == 98
+
+
+def kill_both(tlsd, client):
+    engine = tlsd.engine()
+    os.kill(tlsd.pid, signal.SIGSTOP)
+    os.kill(engine, signal.SIGKILL)
+    os.kill(tlsd.pid, signal.SIGKILL)
+    assert tlsd.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("end", [ends_well, kill_the_engine, kill_both])
+@pytest.mark.parametrize("prepare", [None, nonblocking])
+@pytest.mark.parametrize("wires", WIRES)
+def test_no_flag_stays_changed(pki, wires, prepare, end):
+    """Whoever shares the descriptions finds their flags as they were, even after a kill in the middle of the work."""
+    peer, *ours = wires()
+    with contextlib.closing(peer), ours[0], ours[1]:
+        if prepare:
+            prepare(*(f.fileno() for f in ours))
+        before = flags_of(ours)
+        with Tlsd(pki, ["cat"], stdin=ours[0], stdout=ours[1]) as tlsd:
+            client = Client(peer, pki).handshake()
+            client.send(b"hello")
+            assert client.read_exactly(5) == b"hello"
+            end(tlsd, client)
+        assert flags_of(ours) == before

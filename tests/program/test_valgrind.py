@@ -1,0 +1,68 @@
+"""Memory and descriptors under valgrind: no error, no leak, nothing left open, in monitor and engine."""
+
+import os
+import re
+import shutil
+
+import pytest
+
+from harness import Client, PROGRAM, Tlsd, refusal, session
+
+COUNT = int(os.environ.get("S6_TLSD_VALGRIND", "2"))
+pytestmark = [
+    pytest.mark.skipif("S6_TLSD_SANITIZED" in os.environ, reason="valgrind cannot run a sanitized program"),
+    pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is not installed"),
+]
+
+
+def valgrind(folder):
+    kinds = "definite,indirect,possible"
+    return ["valgrind", "--quiet", "--leak-check=full", f"--show-leak-kinds={kinds}",
+            f"--errors-for-leak-kinds={kinds}", "--track-fds=yes", "--error-exitcode=99",
+            "--child-silent-after-fork=no", "--trace-children=no", f"--log-file={folder}/%p", PROGRAM]
+
+
+def left(log):
+    """What a log complains of: errors, leaks, and open descriptors that were not inherited."""
+    lines = [re.sub(r"^==\d+== ?", "", line) for line in log.splitlines()]
+    complaints = []
+    for line, after in zip(lines, [*lines[1:], ""]):
+        if line.startswith("Open ") and "<inherited from parent>" not in after:
+            complaints.append(line)
+        elif line and not line.startswith(("Open ", "FILE DESCRIPTORS")) and "<inherited from parent>" not in line:
+            complaints.append(line)
+    return complaints
+
+
+def check(folder, monitor, engine):
+    for name, pid in ("monitor", monitor), ("engine", engine):
+        log = (folder / str(pid)).read_text()
+        assert "FILE DESCRIPTORS" in log, f"{name} did not end by itself"
+        assert left(log) == [], name
+
+
+@pytest.mark.parametrize("n", range(COUNT))
+def test_connection(pki, tmp_path, n):
+    """A connection with a client certificate leaves nothing behind."""
+    version = ("1.3", "1.2")[n % 2]
+    options = ["-v2", "-y", *(["-S"] if n % 4 > 1 else [])]
+    with session(pki, ["sh", "-c", "cat; exit 5"], options, version, pki.client, env={"CAFILE": pki.cafile},
+                 program=valgrind(tmp_path)) as (tlsd, client):
+        engine = tlsd.engine()
+        client.send(b"x" * 100000)
+        assert client.read_exactly(100000) == b"x" * 100000
+        client.close_notify() if n % 4 > 1 else client.fin()
+        assert client.read_all() == b""
+        client.close()
+        assert tlsd.wait() == 5
+    check(tmp_path, tlsd.pid, engine)
+
+
+def test_refused_client(pki, tmp_path):
+    """A failed handshake leaves nothing behind."""
+    with Tlsd(pki, ["cat"], ["-y"], env={"CAFILE": pki.cafile}, program=valgrind(tmp_path)) as tlsd:
+        engine = tlsd.engine()
+        assert "ALERT" in refusal(Client(tlsd.sock, pki))
+        tlsd.sock.close()
+        assert tlsd.wait() == 98
+    check(tmp_path, tlsd.pid, engine)
