@@ -99,7 +99,7 @@ malformed(struct fault *f, const char *name, const char *why)
 int
 credentials_key(struct span file, const char *name, struct blob *key, struct fault *f)
 {
-	struct pem_block b;
+	struct pem_block b = {0};
 	const char *why = NULL;
 	struct span text = file;
 	int got = next_of(&text, is_key, &b, &why);
@@ -137,8 +137,8 @@ long
 credentials_certs(struct span file, const char *name, struct blobs *certs, struct fault *f)
 {
 	size_t before = certs->n;
-	struct pem_block b;
-	struct blob blob;
+	struct pem_block b = {0};
+	struct blob blob = {0};
 	const char *why = NULL;
 	struct span text = file;
 	int got;

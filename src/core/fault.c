@@ -34,7 +34,7 @@ fault_set(struct fault *f, enum fault_code code, const char *fmt, ...)
 	size_t shown = (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
 	fault_launder(text, shown);
 	if ((size_t)n > shown)
-		memcpy(text + shown - 3, "...", 3);
+		memcpy(text + shown - 3, "...", 4);
 
 	memcpy(f->text, text, shown + 1);
 	f->code = code;

@@ -50,24 +50,25 @@ static const struct option table[] = {
 
 #define OPTIONS (sizeof table / sizeof table[0])
 
-/* Stores what the option says. `shown` is the option as the user wrote it. */
+static int *
+field(struct config *config, const struct option *o)
+{
+	return (int *)(void *)((char *)config + o->field);
+}
+
+/* Stores a number. `shown` is the option as the user wrote it. */
 static int
 store(struct config *config, const struct option *o, const char *shown, const char *argument, struct fault *f)
 {
-	int *field = (int *)(void *)((char *)config + o->field);
-	long number = 0;
 	const char *p = argument;
+	long number = 0;
 
-	if (o->kind == SET) {
-		*field = o->value;
-		return 0;
-	}
 	while (*p >= '0' && *p <= '9' && number <= OPTION_MAX)
 		number = number * 10 + (*p++ - '0');
 	if (p == argument || *p != '\0' || number > OPTION_MAX)
 		return fault_set(
 		    f, FAULT_USAGE, "%s takes a number from 0 to %d, not \"%s\"", shown, OPTION_MAX, argument);
-	*field = (int)number;
+	*field(config, o) = (int)number;
 	return 0;
 }
 
@@ -101,8 +102,7 @@ parse_letters(struct config *config, char *const **argv, struct fault *f)
 		if (!o)
 			return fault_set(f, FAULT_USAGE, "unknown option %s", shown);
 		if (o->kind == SET) {
-			if (store(config, o, shown, NULL, f) < 0)
-				return -1;
+			*field(config, o) = o->value;
 			continue;
 		}
 		if (*argument == '\0')
@@ -129,9 +129,13 @@ parse_name(struct config *config, char *const **argv, struct fault *f)
 	(void)snprintf(shown, sizeof shown, "--%s", o->name);
 	if (o->kind == SET && argument)
 		return fault_set(f, FAULT_USAGE, "%s takes no argument", shown);
-	if (o->kind != SET && !argument)
+	if (o->kind == SET) {
+		*field(config, o) = o->value;
+		return 0;
+	}
+	if (!argument)
 		argument = *++*argv;
-	if (o->kind != SET && !argument)
+	if (!argument)
 		return fault_set(f, FAULT_USAGE, "%s needs an argument: %s", shown, o->argument);
 	return store(config, o, shown, argument, f);
 }
@@ -181,7 +185,8 @@ static void __attribute__((format(printf, 2, 3))) add(struct text *t, const char
 static bool
 alternative(size_t i)
 {
-	return i > 0 && table[i].kind == SET && table[i - 1].kind == SET && table[i].field == table[i - 1].field;
+	return i > 0 && i < OPTIONS && table[i].kind == SET && table[i - 1].kind == SET &&
+	       table[i].field == table[i - 1].field;
 }
 
 static void
@@ -196,7 +201,7 @@ add_usage(struct text *t)
 			add(t, "-%c%s%s", o->letter, o->argument ? " " : "", o->argument ? o->argument : "");
 		else
 			add(t, "--%s%s%s", o->name, o->argument ? "=" : "", o->argument ? o->argument : "");
-		if (i + 1 == OPTIONS || !alternative(i + 1))
+		if (!alternative(i + 1))
 			add(t, " ]");
 	}
 	add(t, " [ -- ] prog...");

@@ -41,7 +41,8 @@ channel_receive(int fd, unsigned char *buf)
 	struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n;
 
-	/* ECONNRESET, once, says that the other side left something of ours unread; what it sent before is still there. */
+	/* ECONNRESET, once, says that the other side left something of ours unread; what it sent before is still there.
+	 */
 	do
 		n = recvmsg(fd, &header, MSG_DONTWAIT);
 	while (n < 0 && (errno == EINTR || errno == ECONNRESET));

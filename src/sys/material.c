@@ -64,7 +64,7 @@ bytes(const struct blob *b)
 static int
 load_key(struct material *m, struct fault *f)
 {
-	struct blob file;
+	struct blob file = {0};
 	int got;
 
 	if (read_named("KEYFILE", &file, f) < 0)
@@ -90,7 +90,7 @@ warn_validity(const struct blob *leaf)
 static int
 load_certs(const char *variable, struct blobs *certs, struct fault *f)
 {
-	struct blob file;
+	struct blob file = {0};
 	long got;
 
 	if (read_named(variable, &file, f) < 0)
@@ -107,7 +107,7 @@ load_certs(const char *variable, struct blobs *certs, struct fault *f)
 static int
 load_entry(const char *path, struct blobs *anchors, struct fault *f)
 {
-	struct blob file;
+	struct blob file = {0};
 	struct stat st;
 	char *name;
 	long got;

@@ -22,7 +22,7 @@ union address {
 static bool
 from_socket(char *out, size_t size)
 {
-	union address a;
+	union address a = {.any = {0}};
 	socklen_t n = sizeof a;
 	char text[INET6_ADDRSTRLEN];
 

@@ -21,9 +21,9 @@ failed(struct fault *f, const char *what)
 
 /* An id is a decimal number from 1 to 2^32 - 2: 0 is root, 2^32 - 1 means "no change" to the kernel. */
 static int
-read_id(const char *variable, unsigned *id, struct fault *f)
+read_id(const char *variable, const char *text, unsigned *id, struct fault *f)
 {
-	const char *text = getenv(variable), *p = text;
+	const char *p = text;
 	unsigned long long number = 0;
 
 	while (*p >= '0' && *p <= '9' && number <= 0xffffffff)
@@ -37,7 +37,7 @@ read_id(const char *variable, unsigned *id, struct fault *f)
 int
 privileges_plan(struct privileges *p, struct fault *f)
 {
-	bool uid = getenv("TLS_UID"), gid = getenv("TLS_GID");
+	const char *uid = getenv("TLS_UID"), *gid = getenv("TLS_GID");
 
 	*p = (struct privileges){.root = geteuid() == 0};
 	if (!p->root || (!uid && !gid))
@@ -46,7 +46,7 @@ privileges_plan(struct privileges *p, struct fault *f)
 		return fault_set(f, FAULT_USAGE, "%s is set, but %s is not", uid ? "TLS_UID" : "TLS_GID",
 		    uid ? "TLS_GID" : "TLS_UID");
 	p->drop = true;
-	return read_id("TLS_UID", &p->uid, f) < 0 ? -1 : read_id("TLS_GID", &p->gid, f);
+	return read_id("TLS_UID", uid, &p->uid, f) < 0 ? -1 : read_id("TLS_GID", gid, &p->gid, f);
 }
 
 /* Where there is no group, there need not be the right to drop it: some containers do not give that. */

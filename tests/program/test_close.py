@@ -200,6 +200,20 @@ def test_linger_is_bounded_when_the_peer_keeps_sending(pki, blob, version, close
         leave(tlsd, client)
 
 
+def test_reply_survives_a_peer_that_sends_on(pki, blob, version, close):
+    """What the client sends after prog's end draws no reset, which would destroy the reply that it has yet to read."""
+    size = 300_000
+    with session(pki, blob.head(size), [close, FOREVER], version, rcvbuf=4096) as (tlsd, client):
+        wait_for(lambda: len(children(tlsd.pid)) < 2, "prog's end")
+        wait_quiet(tlsd.pid, *children(tlsd.pid))
+        for _ in range(30):
+            client.send(bytes(10_000))
+            time.sleep(0.01)
+        assert client.read_all() == blob.data[:size]
+        assert client.end == ENDS[close]
+        leave(tlsd, client)
+
+
 def test_prog_killed_with_data_in_both_directions(pki, blob, tmp_path, version):
     """What a killed prog had written reaches the client first; the exit code is 128 and the signal."""
     told = Fifo(tmp_path / "told")
