@@ -298,7 +298,9 @@ settle_tx(struct relay *r, unsigned facts)
 			return 0;
 		if (!r->lost)
 			return fin(r, facts);
+		/* Only an alert is worth waiting for until the peer has read it. */
 		r->tx = TX_CUT;
+		r->wire_done = r->wire_done || r->end != END_TLS;
 		return 0;
 	case TX_OPEN:
 	case TX_SHUT:

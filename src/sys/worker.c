@@ -79,5 +79,6 @@ worker_run(struct engine_context *context, const struct loop_fds *fds, const str
 		report(fds->channel, &f);
 	engine_free(e);
 	engine_context_free(context);
+	(void)close(fds->channel);
 	exit(0);
 }
