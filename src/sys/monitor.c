@@ -210,11 +210,11 @@ expect_exit(struct monitor *m, int64_t ms)
 		m->patience = clock_ms() + ms;
 }
 
-/* Tells the engine; one that does not read what it is told is not ours any more. */
+/* Tells the engine. One that does not read what it is told is not ours any more; one that hung up is seen by that. */
 static void
 tell(struct monitor *m, enum message_type type)
 {
-	if (m->channel >= 0 && channel_tell(m->channel, type) < 0)
+	if (m->channel >= 0 && channel_tell(m->channel, type) < 0 && errno == EAGAIN)
 		expect_exit(m, 0);
 }
 
