@@ -1,0 +1,23 @@
+/*
+ * The libssl that libtls stands on: OpenSSL under libretls, LibreSSL's own
+ * under LibreSSL. Only what libtls has no call for goes here, and only by
+ * public calls that act on the process, not on libtls's private objects.
+ */
+#ifndef ENGINE_LIBSSL_H
+#define ENGINE_LIBSSL_H
+
+#include "core/fault.h"
+
+/* Brings the policy of the project to every later context of the process. Returns 0, or -1 and fills *f. */
+int libssl_prepare(struct fault *f);
+
+/* Name and version. */
+const char *libssl_version(void);
+
+/* Forgets the reasons of earlier failures. */
+void libssl_forget(void);
+
+/* Why the last call failed, in the library's words; NULL when it has none. Constant text. */
+const char *libssl_reason(void);
+
+#endif
