@@ -18,9 +18,13 @@ libssl_version(void)
 	return OpenSSL_version(OPENSSL_VERSION);
 }
 
+/* The error of the verification that was finished last. */
+static int verdict = X509_V_OK;
+
 void
 libssl_forget(void)
 {
+	verdict = X509_V_OK;
 	ERR_clear_error();
 }
 
@@ -29,6 +33,38 @@ libssl_reason(void)
 {
 	/* libssl's own word comes after those of what it called. */
 	return ERR_reason_error_string(ERR_peek_last_error());
+}
+
+const char *
+libssl_refusal(void)
+{
+	unsigned long error = ERR_peek_last_error();
+
+	if (ERR_GET_LIB(error) != ERR_LIB_SSL || ERR_GET_REASON(error) != SSL_R_CERTIFICATE_VERIFY_FAILED)
+		return NULL;
+	return verdict != X509_V_OK ? X509_verify_cert_error_string(verdict) : ERR_reason_error_string(error);
+}
+
+/*
+ * libtls tells a server that a client's certificate was refused, but not why.
+ * Each verification's object is seen as it is freed, with its error still in
+ * it; were it not, the message would say less, and that is all.
+ */
+static void
+note_verdict(void *parent, void *pointer, CRYPTO_EX_DATA *data, int index, long number, void *argument)
+{
+	(void)pointer;
+	(void)data;
+	(void)index;
+	(void)number;
+	(void)argument;
+	verdict = X509_STORE_CTX_get_error(parent);
+}
+
+static bool
+watch_verification(void)
+{
+	return CRYPTO_get_ex_new_index(CRYPTO_EX_INDEX_X509_STORE_CTX, 0, NULL, NULL, NULL, note_verdict) >= 0;
 }
 
 #ifdef HAVE_SSL_CONF_CMD
@@ -100,7 +136,8 @@ libssl_prepare(struct fault *f)
 		return 0;
 	libssl_forget();
 	/* First of all, and for good: no configuration file, so none that the environment names. */
-	if (OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1 || !configure() || !trust_intermediates())
+	if (OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1 || !configure() || !watch_verification() ||
+	    !trust_intermediates())
 		return fault_set(f, FAULT_ENGINE, "cannot start %s: %s", libssl_version(),
 		    libssl_reason() ? libssl_reason() : "unknown error");
 	prepared = true;

@@ -14,10 +14,13 @@ int libssl_prepare(struct fault *f);
 /* Name and version. */
 const char *libssl_version(void);
 
-/* Forgets the reasons of earlier failures. */
+/* Forgets the reasons of earlier failures; to be called before a call that may fail. */
 void libssl_forget(void);
 
 /* Why the last call failed, in the library's words; NULL when it has none. Constant text. */
 const char *libssl_reason(void);
+
+/* If the last call failed because the peer's certificate was refused: why. Else NULL. Constant text. */
+const char *libssl_refusal(void);
 
 #endif

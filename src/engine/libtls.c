@@ -438,12 +438,15 @@ engine_context_free(struct engine_context *c)
 
 /* -- one connection ------------------------------------------------------ */
 
+/* libtls also says TLS_WANT_POLLIN after a record without data: whether it lacks bytes shows here alone. */
 static ssize_t
 wire_read(struct tls *tls, void *out, size_t size, void *arg)
 {
-	size_t n = ports_receive(arg, out, size);
+	struct ports *p = arg;
+	size_t n = ports_receive(p, out, size);
 
 	(void)tls;
+	p->hungry = n == 0;
 	return n > 0 ? (ssize_t)n : TLS_WANT_POLLIN;
 }
 
@@ -514,6 +517,17 @@ after(const char *text, const char *start)
 	return strncmp(text, start, n) == 0 ? text + n : NULL;
 }
 
+/* What the peer's certificate was refused for; NULL when that is not what failed. */
+static const char *
+refusal(const char *text)
+{
+	const char *why = libssl_refusal();
+
+	if (why)
+		return why;
+	return after(text, "name `") || after(text, "error verifying name") ? text : NULL;
+}
+
 /* Keeps the first failure's reason: what later calls say of it is nothing, or "success". */
 static void
 failed(struct engine *e)
@@ -523,26 +537,28 @@ failed(struct engine *e)
 
 	p->facts |= ENGINE_FAILED;
 	text = text ? text : "protocol error";
-	if ((why = after(text, "certificate verification failed: ")) || after(text, "name `") ||
-	    after(text, "error verifying name"))
-		(void)snprintf(p->reason, sizeof p->reason, "the peer's certificate is refused: %s", why ? why : text);
+	/* Where it happened, such as "handshake failed: ", the relay says itself. */
+	why = strstr(text, " failed: ");
+	text = why ? why + strlen(" failed: ") : text;
+	why = refusal(text);
+	if (why)
+		(void)snprintf(p->reason, sizeof p->reason, "the peer's certificate is refused: %s", why);
 	else
-		(void)snprintf(
-		    p->reason, sizeof p->reason, "%s", reason((why = after(text, "handshake failed: ")) ? why : text));
+		(void)snprintf(p->reason, sizeof p->reason, "%s", reason(text));
 	for (char *c = p->reason; *c; c++)
 		if (*c < 0x20 || *c > 0x7e)
 			*c = '?';
 }
 
-/* Judges a call of the library that did not succeed. */
-static void
+/* Judges a call of the library that did not succeed. Returns whether there is more in it without more from the wire. */
+static bool
 judge(struct engine *e, ssize_t ret)
 {
-	switch (ret) {
-	case TLS_WANT_POLLIN: e->ports.hungry = true; break;
-	case TLS_WANT_POLLOUT: break;
-	default: failed(e);
-	}
+	if (ret == TLS_WANT_POLLIN)
+		return !e->ports.hungry;
+	if (ret != TLS_WANT_POLLOUT)
+		failed(e);
+	return false;
 }
 
 /*
@@ -557,12 +573,12 @@ shake_hands(struct engine *e)
 	size_t before = buffer_waiting(out);
 	int ret;
 
-	libssl_forget();
-	ret = tls_handshake(e->tls);
+	do {
+		libssl_forget();
+		ret = tls_handshake(e->tls);
+	} while (ret != 0 && judge(e, ret));
 	if (ret == 0)
 		e->ports.facts |= ENGINE_UP;
-	else
-		judge(e, ret);
 	if (e->ports.facts & ENGINE_FAILED && !libssl_reason() && buffer_waiting(out) > before)
 		out->end = out->begin + before;
 }
@@ -577,7 +593,7 @@ ports_encrypt(struct engine *e)
 		libssl_forget();
 		n = tls_write(e->tls, b->p + b->begin, buffer_waiting(b));
 		if (n <= 0) {
-			judge(e, n);
+			(void)judge(e, n);
 			return;
 		}
 		buffer_used(b, (size_t)n);
@@ -595,13 +611,12 @@ decrypt(struct engine *e)
 	while (!(e->ports.facts & (ENGINE_FAILED | ENGINE_NOTIFIED)) && (room = buffer_room(b)) > 0) {
 		libssl_forget();
 		n = tls_read(e->tls, b->p + b->end, room);
-		if (n < 0) {
-			judge(e, n);
+		if (n < 0 && !judge(e, n))
 			return;
-		}
 		if (n == 0)
 			e->ports.facts |= ENGINE_NOTIFIED;
-		b->end += (size_t)n;
+		if (n > 0)
+			b->end += (size_t)n;
 	}
 }
 
