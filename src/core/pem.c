@@ -248,6 +248,9 @@ pem_wipe(struct pem_block *b)
 /* Characters a line (RFC 7468, section 2), and how many bytes these are. */
 enum { LINE = 64, LINE_BYTES = LINE / 4 * 3 };
 
+/* What stands for no bits at all. */
+enum { PAD = 64 };
+
 /* As base64_value, the other way round. */
 static char
 base64_char(unsigned value)
@@ -258,16 +261,17 @@ base64_char(unsigned value)
 		return (char)('a' + value - 26);
 	if (value < 62)
 		return (char)('0' + value - 52);
+	if (value == PAD)
+		return '=';
 	return value == 62 ? '+' : '/';
 }
 
 static char *
 text_write(char *out, const char *text)
 {
-	size_t n = strlen(text);
-
-	memcpy(out, text, n);
-	return out + n;
+	while (*text)
+		*out++ = *text++;
+	return out;
 }
 
 /* A line of at most LINE_BYTES bytes, padded where they end within a group. */
@@ -281,7 +285,7 @@ line_write(char *out, struct span in)
 		for (size_t i = 0; i < 3; i++)
 			group = group << 8 | (i < n ? in.p[i] : 0);
 		for (size_t i = 0; i < 4; i++)
-			*out++ = i <= n ? base64_char(group >> (18 - 6 * i) & 63) : '=';
+			*out++ = base64_char(i <= n ? group >> (18 - 6 * i) & 63 : PAD);
 		span_skip(&in, n);
 	}
 	*out++ = '\n';

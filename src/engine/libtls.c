@@ -323,11 +323,12 @@ add_anchors(struct engine_context *c, const struct engine_policy *p, struct faul
 	return got;
 }
 
-/* The curves that OpenSSL offers by itself; the second list is for a library without X448. */
+/* The groups that OpenSSL offers by itself; the second list is for a library that does not know all of them. */
 static int
-set_curves(struct tls_config *config)
+set_groups(struct tls_config *config)
 {
-	if (tls_config_set_ecdhecurves(config, "X25519,P-256,X448,P-521,P-384") == 0)
+	if (tls_config_set_ecdhecurves(
+		config, "X25519,P-256,X448,P-521,P-384,ffdhe2048,ffdhe3072,ffdhe4096,ffdhe6144,ffdhe8192") == 0)
 		return 0;
 	return tls_config_set_ecdhecurves(config, "X25519,P-256,P-521,P-384");
 }
@@ -342,7 +343,7 @@ set_policy(struct engine_context *c, const struct engine_policy *p, struct fault
 		tls_config_insecure_noverifyname(c->config);
 	/* The library's 6 is less than a chain may have; LibreSSL builds none longer than 32. */
 	if (tls_config_set_protocols(c->config, protocols) < 0 || set_ciphers(c->config) < 0 ||
-	    set_curves(c->config) < 0 || tls_config_set_verify_depth(c->config, 31) < 0)
+	    set_groups(c->config) < 0 || tls_config_set_verify_depth(c->config, 31) < 0)
 		return fault_set(f, FAULT_ENGINE, "cannot set the TLS policy: %s", tls_config_error(c->config));
 	return 0;
 }
