@@ -36,6 +36,12 @@ libssl_reason(void)
 }
 
 const char *
+libssl_cause(void)
+{
+	return ERR_reason_error_string(ERR_peek_error());
+}
+
+const char *
 libssl_refusal(void)
 {
 	unsigned long error = ERR_peek_last_error();
@@ -139,7 +145,7 @@ libssl_prepare(struct fault *f)
 	if (OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1 || !configure() || !watch_verification() ||
 	    !trust_intermediates())
 		return fault_set(f, FAULT_ENGINE, "cannot start %s: %s", libssl_version(),
-		    libssl_reason() ? libssl_reason() : "unknown error");
+		    libssl_cause() ? libssl_cause() : "unknown error");
 	prepared = true;
 	return 0;
 }

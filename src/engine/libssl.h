@@ -17,8 +17,9 @@ const char *libssl_version(void);
 /* Forgets the reasons of earlier failures; to be called before a call that may fail. */
 void libssl_forget(void);
 
-/* Why the last call failed, in the library's words; NULL when it has none. Constant text. */
+/* Why the last call failed, in libssl's words, and what it found at the bottom of it; NULL: no word. Constant text. */
 const char *libssl_reason(void);
+const char *libssl_cause(void);
 
 /* If the last call failed because the peer's certificate was refused: why. Else NULL. Constant text. */
 const char *libssl_refusal(void);

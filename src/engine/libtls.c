@@ -161,11 +161,11 @@ encode(struct text *t, const char *label, const struct blob *v, size_t n, struct
 
 /* -- what a file holds --------------------------------------------------- */
 
-/* The library's own word for what just failed; that of libtls is the more general one. */
+/* The library's own word for what just failed to be set up; that of libtls is the more general one. */
 static const char *
-reason(const char *text)
+cause(const char *text)
 {
-	const char *why = libssl_reason();
+	const char *why = libssl_cause();
 
 	return why ? why : text ? text : "unknown error";
 }
@@ -245,7 +245,7 @@ blame_certificate(const struct blobs *certs, struct fault *f)
 		got = encode(&t, "CERTIFICATE", &certs->v[i], 1, f);
 		libssl_forget();
 		if (got == 0 && tls_config_set_cert_mem(config, bytes(&t), t.n) < 0)
-			got = bad_file(f, &certs->v[i], "not a certificate", reason(tls_config_error(config)));
+			got = bad_file(f, &certs->v[i], "not a certificate", cause(tls_config_error(config)));
 		text_wipe(&t);
 	}
 	tls_config_free(config);
@@ -256,7 +256,7 @@ blame_certificate(const struct blobs *certs, struct fault *f)
 static int
 blame(const struct engine_policy *p, const char *text, struct fault *f)
 {
-	const char *why = reason(text);
+	const char *why = cause(text);
 	bool own = p->chain && p->chain->n > 0, anchors = p->verify != VERIFY_NONE;
 
 	text = text ? text : "";
@@ -389,7 +389,7 @@ fill_context(struct engine_context *c, const struct engine_policy *p, struct fau
 	if (libssl_prepare(f) < 0)
 		return -1;
 	if (tls_init() < 0)
-		return fault_set(f, FAULT_ENGINE, "cannot start libtls: %s", reason(NULL));
+		return fault_set(f, FAULT_ENGINE, "cannot start libtls: %s", cause(NULL));
 	c->verify = p->verify;
 	c->config = tls_config_new();
 	if (!c->config || (p->servername && !(c->servername = strdup(p->servername))))
@@ -468,9 +468,8 @@ start(struct engine *e, struct engine_context *c, struct fault *f)
 	libssl_forget();
 	if (c->server) {
 		got = tls_accept_cbs(c->server, &e->tls, wire_read, wire_write, &e->ports);
-		return got < 0
-			   ? fault_set(f, FAULT_ENGINE, "cannot open a TLS engine: %s", reason(tls_error(c->server)))
-			   : 0;
+		return got < 0 ? fault_set(f, FAULT_ENGINE, "cannot open a TLS engine: %s", cause(tls_error(c->server)))
+			       : 0;
 	}
 	e->tls = tls_client();
 	if (!e->tls)
@@ -478,7 +477,7 @@ start(struct engine *e, struct engine_context *c, struct fault *f)
 	got = tls_configure(e->tls, c->config);
 	if (got == 0)
 		got = tls_connect_cbs(e->tls, wire_read, wire_write, &e->ports, c->servername);
-	return got < 0 ? fault_set(f, FAULT_ENGINE, "cannot open a TLS engine: %s", reason(tls_error(e->tls))) : 0;
+	return got < 0 ? fault_set(f, FAULT_ENGINE, "cannot open a TLS engine: %s", cause(tls_error(e->tls))) : 0;
 }
 
 struct engine *
@@ -509,16 +508,13 @@ engine_free(struct engine *e)
 	free(e);
 }
 
-/* If the text starts with `start`, what follows; else NULL. */
-static const char *
-after(const char *text, const char *start)
+static bool
+begins(const char *text, const char *start)
 {
-	size_t n = strlen(start);
-
-	return strncmp(text, start, n) == 0 ? text + n : NULL;
+	return strncmp(text, start, strlen(start)) == 0;
 }
 
-/* What the peer's certificate was refused for; NULL when that is not what failed. */
+/* What the peer's certificate was refused for; NULL when that is not what failed. Names are libtls's own to check. */
 static const char *
 refusal(const char *text)
 {
@@ -526,26 +522,22 @@ refusal(const char *text)
 
 	if (why)
 		return why;
-	return after(text, "name `") || after(text, "error verifying name") ? text : NULL;
+	return begins(text, "name `") || begins(text, "error verifying name") ? text : NULL;
 }
 
 /* Keeps the first failure's reason: what later calls say of it is nothing, or "success". */
 static void
 failed(struct engine *e)
 {
-	const char *text = tls_error(e->tls), *why;
+	const char *text = tls_error(e->tls), *why = libssl_reason();
 	struct ports *p = &e->ports;
 
 	p->facts |= ENGINE_FAILED;
 	text = text ? text : "protocol error";
-	/* Where it happened, such as "handshake failed: ", the relay says itself. */
-	why = strstr(text, " failed: ");
-	text = why ? why + strlen(" failed: ") : text;
-	why = refusal(text);
-	if (why)
-		(void)snprintf(p->reason, sizeof p->reason, "the peer's certificate is refused: %s", why);
+	if (refusal(text))
+		(void)snprintf(p->reason, sizeof p->reason, "the peer's certificate is refused: %s", refusal(text));
 	else
-		(void)snprintf(p->reason, sizeof p->reason, "%s", reason(text));
+		(void)snprintf(p->reason, sizeof p->reason, "%s", why ? why : text);
 	for (char *c = p->reason; *c; c++)
 		if (*c < 0x20 || *c > 0x7e)
 			*c = '?';
