@@ -1,8 +1,10 @@
 /*
- * Tried with OpenSSL 3.0 under libretls 3.7. What LibreSSL has not, the build
- * leaves out; with LibreSSL's own libtls nothing of this was tested.
+ * Tried with OpenSSL 3.0 under libretls 3.7 (OPENSSL_BENEATH). What LibreSSL
+ * has not, the build leaves out; with its own libtls nothing of this was tested.
  */
 #include "engine/libssl.h"
+
+#include "engine/libcrypto.h"
 
 #include <openssl/conf.h>
 #include <openssl/crypto.h>
@@ -73,7 +75,7 @@ watch_verification(void)
 	return CRYPTO_get_ex_new_index(CRYPTO_EX_INDEX_X509_STORE_CTX, 0, NULL, NULL, NULL, note_verdict) >= 0;
 }
 
-#ifdef HAVE_SSL_CONF_CMD
+#ifdef OPENSSL_BENEATH
 /*
  * libtls turns tickets off, which to OpenSSL means that in TLS 1.3 it sends
  * tickets of another kind: only their number says none. A client's context
@@ -140,7 +142,10 @@ libssl_prepare(struct fault *f)
 
 	if (prepared)
 		return 0;
-	libssl_forget();
+#ifdef OPENSSL_BENEATH
+	if (!libcrypto_wipes())
+		return fault_set(f, FAULT_ENGINE, "OpenSSL was in use before it was set up");
+#endif
 	/* First of all, and for good: no configuration file, so none that the environment names. */
 	if (OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1 || !configure() || !watch_verification() ||
 	    !trust_intermediates())
