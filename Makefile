@@ -11,8 +11,8 @@ PREFIX ?= /usr/local
 SECONDS ?= 60
 BACKEND = openssl
 
-ifneq ($(BACKEND),openssl)
-$(error BACKEND=$(BACKEND) is not there yet: the only one is openssl)
+ifeq ($(filter $(BACKEND),openssl libtls),)
+$(error BACKEND=$(BACKEND) is not there: openssl and libtls are)
 endif
 
 all: configure

@@ -10,6 +10,7 @@
 /* Universal and context tags, as the identifier octet stands in the encoding. */
 enum der_tag {
 	DER_INTEGER = 0x02,
+	DER_OCTETSTRING = 0x04,
 	DER_OID = 0x06,
 	DER_UTF8STRING = 0x0c,
 	DER_NUMERICSTRING = 0x12,

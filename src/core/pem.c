@@ -242,3 +242,73 @@ pem_wipe(struct pem_block *b)
 	free(b->der);
 	*b = (struct pem_block){0};
 }
+
+/* -- writing ------------------------------------------------------------- */
+
+/* Characters a line (RFC 7468, section 2), and how many bytes these are. */
+enum { LINE = 64, LINE_BYTES = LINE / 4 * 3 };
+
+/* What stands for no bits at all. */
+enum { PAD = 64 };
+
+/* As base64_value, the other way round. */
+static char
+base64_char(unsigned value)
+{
+	if (value < 26)
+		return (char)('A' + value);
+	if (value < 52)
+		return (char)('a' + value - 26);
+	if (value < 62)
+		return (char)('0' + value - 52);
+	if (value == PAD)
+		return '=';
+	return value == 62 ? '+' : '/';
+}
+
+static char *
+text_write(char *out, const char *text)
+{
+	while (*text)
+		*out++ = *text++;
+	return out;
+}
+
+/* A line of at most LINE_BYTES bytes, padded where they end within a group. */
+static char *
+line_write(char *out, struct span in)
+{
+	while (in.n > 0) {
+		size_t n = in.n < 3 ? in.n : 3;
+		uint32_t group = 0;
+
+		for (size_t i = 0; i < 3; i++)
+			group = group << 8 | (i < n ? in.p[i] : 0);
+		for (size_t i = 0; i < 4; i++)
+			*out++ = base64_char(i <= n ? group >> (18 - 6 * i) & 63 : PAD);
+		span_skip(&in, n);
+	}
+	*out++ = '\n';
+	return out;
+}
+
+size_t
+pem_length(const char *label, size_t n)
+{
+	size_t lines = (n + LINE_BYTES - 1) / LINE_BYTES;
+
+	return strlen(BEGIN) + strlen(END) + 2 * (strlen(label) + strlen(DASHES "\n")) + (n + 2) / 3 * 4 + lines;
+}
+
+char *
+pem_write(const char *label, struct span der, char *out)
+{
+	out = text_write(text_write(text_write(out, BEGIN), label), DASHES "\n");
+	while (der.n > 0) {
+		struct span line = {der.p, der.n < LINE_BYTES ? der.n : LINE_BYTES};
+
+		out = line_write(out, line);
+		span_skip(&der, line.n);
+	}
+	return text_write(text_write(text_write(out, END), label), DASHES "\n");
+}

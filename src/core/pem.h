@@ -1,6 +1,6 @@
 /*
  * PEM (RFC 7468, and the headers of RFC 1421 that old private keys carry) to
- * DER. Text before, between and after the blocks is passed over; CRLF is fine.
+ * DER, and back. Text before, between and after the blocks is passed over; CRLF is fine.
  */
 #ifndef CORE_PEM_H
 #define CORE_PEM_H
@@ -31,5 +31,14 @@ int pem_next(struct span *text, struct pem_block *b, const char **why);
 
 /* Overwrites and frees what the block holds, and leaves it empty; an empty one is fine. */
 void pem_wipe(struct pem_block *b);
+
+/* How many characters pem_write writes for n bytes. */
+size_t pem_length(const char *label, size_t n);
+
+/*
+ * Writes the bytes as one block, lines of 64 characters, into out, which has
+ * room for pem_length. Returns the end of what it wrote; no NUL is added.
+ */
+char *pem_write(const char *label, struct span der, char *out);
 
 #endif

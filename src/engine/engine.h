@@ -51,6 +51,9 @@ enum engine_fact {
 	ENGINE_FAILED = 4,   /* nothing more is decrypted or encrypted; an alert may wait at wire out */
 };
 
+/* The backend, as it is chosen when building: "openssl". Constant text. */
+const char *engine_backend_name(void);
+
 /* The library's name and version, for --backend and log lines. Constant text. */
 const char *engine_backend(void);
 

@@ -3,9 +3,10 @@
  * its network. The buffers are empty at times but never at an end, so the
  * library knows close_notify and nothing else as an end of data.
  */
-#include "engine/engine.h"
+#include "engine/ports.h"
 
 #include "core/dn.h"
+#include "engine/libcrypto.h"
 
 #include <openssl/bio.h>
 #include <openssl/crypto.h>
@@ -15,19 +16,10 @@
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
 
-#include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define RECORD 16384 /* the most plaintext in a record (RFC 8446, 5.1) */
-
-/* Sizes of the buffers. Wire out has room for all of app in as records, and for the longest flight's alerts. */
-enum { WIRE_IN = 4 * RECORD, APP_OUT = 4 * RECORD, APP_IN = 4 * RECORD, WIRE_OUT = 10 * RECORD };
-
-/* What a record adds to its plaintext, generously; and what is kept free for alerts and key updates. */
-enum { OVERHEAD = 64, RESERVE = 1024 };
 
 struct engine_context {
 	SSL_CTX *ctx; /* certificates, no key */
@@ -38,20 +30,17 @@ struct engine_context {
 	enum verify verify;
 };
 
-/* Bytes begin..end of p are waiting to be used. */
-struct buffer {
-	unsigned char *p;
-	size_t size, begin, end;
+struct engine {
+	struct ports ports;
+	SSL *ssl;
+	bool verified;
 };
 
-struct engine {
-	SSL *ssl;
-	unsigned facts;
-	bool hungry, closed, verified;
-	struct buffer wire_in, wire_out, app_in, app_out;
-	char reason[256];
-	unsigned char room[WIRE_IN + WIRE_OUT + APP_IN + APP_OUT];
-};
+const char *
+engine_backend_name(void)
+{
+	return "openssl";
+}
 
 const char *
 engine_backend(void)
@@ -59,67 +48,26 @@ engine_backend(void)
 	return OpenSSL_version(OPENSSL_VERSION);
 }
 
-/* -- buffers ------------------------------------------------------------- */
-
-static size_t
-waiting(const struct buffer *b)
-{
-	return b->end - b->begin;
-}
-
-static void
-used(struct buffer *b, size_t n)
-{
-	b->begin += n;
-	if (b->begin == b->end)
-		b->begin = b->end = 0;
-}
-
-/* The free room at the end, after a move where there is less than a record's worth. */
-static size_t
-room(struct buffer *b)
-{
-	if (b->begin > 0 && b->size - b->end < RECORD + OVERHEAD) {
-		memmove(b->p, b->p + b->begin, waiting(b));
-		b->end -= b->begin;
-		b->begin = 0;
-	}
-	return b->size - b->end;
-}
-
 /* -- the library's network ----------------------------------------------- */
 
 static int
 wire_read(BIO *bio, char *out, size_t size, size_t *n)
 {
-	struct engine *e = BIO_get_data(bio);
-
 	BIO_clear_retry_flags(bio);
-	*n = waiting(&e->wire_in) < size ? waiting(&e->wire_in) : size;
-	if (*n == 0) {
+	*n = ports_receive(BIO_get_data(bio), out, size);
+	if (*n == 0)
 		BIO_set_retry_read(bio);
-		return 0;
-	}
-	memcpy(out, e->wire_in.p + e->wire_in.begin, *n);
-	used(&e->wire_in, *n);
-	return 1;
+	return *n > 0;
 }
 
 static int
 wire_write(BIO *bio, const char *in, size_t size, size_t *n)
 {
-	struct engine *e = BIO_get_data(bio);
-	size_t free_room = room(&e->wire_out);
-
 	BIO_clear_retry_flags(bio);
-	*n = free_room < size ? free_room : size;
-	if (*n == 0) {
+	*n = ports_send(BIO_get_data(bio), in, size);
+	if (*n == 0)
 		BIO_set_retry_write(bio);
-		return 0;
-	}
-	memcpy(e->wire_out.p + e->wire_out.end, in, *n);
-	e->wire_out.end += *n;
-	return 1;
+	return *n > 0;
 }
 
 static long
@@ -149,52 +97,6 @@ wire_method(void)
 		return NULL;
 	}
 	return m;
-}
-
-/* -- the library's memory ------------------------------------------------ */
-
-/* The library's decoders free copies of a private key as they stand, so nothing is freed here without being wiped. */
-static void *
-allocate(size_t n, const char *file, int line)
-{
-	(void)file;
-	(void)line;
-	return malloc(n);
-}
-
-static void
-release(void *p, const char *file, int line)
-{
-	(void)file;
-	(void)line;
-	if (p)
-		explicit_bzero(p, malloc_usable_size(p));
-	free(p);
-}
-
-static void *
-reallocate(void *p, size_t n, const char *file, int line)
-{
-	void *q = n ? malloc(n) : NULL;
-	size_t old = p ? malloc_usable_size(p) : 0;
-
-	if (p && q)
-		memcpy(q, p, old < n ? old : n);
-	if (q || !n)
-		release(p, file, line);
-	return q;
-}
-
-/* To be called before the library has allocated anything. Returns whether the three are in force. */
-static bool
-wipe_freed_memory(void)
-{
-	CRYPTO_malloc_fn m;
-	CRYPTO_realloc_fn r;
-	CRYPTO_free_fn f;
-
-	CRYPTO_get_mem_functions(&m, &r, &f);
-	return f == release || CRYPTO_set_mem_functions(allocate, reallocate, release) == 1;
 }
 
 /* -- context ------------------------------------------------------------- */
@@ -326,7 +228,7 @@ set_policy(struct engine_context *c, const struct engine_policy *p, struct fault
 static int
 fill_context(struct engine_context *c, const struct engine_policy *p, struct fault *f)
 {
-	if (!wipe_freed_memory())
+	if (!libcrypto_wipes())
 		return fault_set(f, FAULT_ENGINE, "OpenSSL was in use before it was set up");
 	/* First of all, and for good: no configuration file, so none that the environment names. */
 	if (OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1)
@@ -404,7 +306,7 @@ fill_engine(struct engine *e, struct engine_context *c)
 		BIO_free(bio);
 		return -1;
 	}
-	BIO_set_data(bio, e);
+	BIO_set_data(bio, &e->ports);
 	SSL_set_bio(e->ssl, bio, bio);
 	if (c->key && SSL_use_PrivateKey(e->ssl, c->key) != 1)
 		return -1;
@@ -414,8 +316,6 @@ fill_engine(struct engine *e, struct engine_context *c)
 		SSL_set_connect_state(e->ssl);
 	return !c->servername || set_servername(e->ssl, c->servername) ? 0 : -1;
 }
-
-static void pump(struct engine *e);
 
 struct engine *
 engine_open(struct engine_context *c, struct fault *f)
@@ -427,17 +327,14 @@ engine_open(struct engine_context *c, struct fault *f)
 		fault_set(f, FAULT_SYSTEM, "out of memory");
 		return NULL;
 	}
-	e->wire_in = (struct buffer){.p = e->room, .size = WIRE_IN};
-	e->wire_out = (struct buffer){.p = e->wire_in.p + WIRE_IN, .size = WIRE_OUT};
-	e->app_in = (struct buffer){.p = e->wire_out.p + WIRE_OUT, .size = APP_IN};
-	e->app_out = (struct buffer){.p = e->app_in.p + APP_IN, .size = APP_OUT};
+	ports_start(&e->ports);
 	e->verified = c->verify != VERIFY_NONE;
 	if (fill_engine(e, c) < 0) {
 		fault_set(f, FAULT_ENGINE, "cannot open a TLS engine: %s", library_reason());
 		engine_free(e);
 		return NULL;
 	}
-	pump(e);
+	ports_pump(e);
 	return e;
 }
 
@@ -450,18 +347,6 @@ engine_free(struct engine *e)
 	free(e);
 }
 
-unsigned
-engine_facts(const struct engine *e)
-{
-	return e->facts;
-}
-
-const char *
-engine_reason(const struct engine *e)
-{
-	return e->reason;
-}
-
 static void
 failed(struct engine *e)
 {
@@ -469,12 +354,12 @@ failed(struct engine *e)
 	const char *text = ERR_reason_error_string(error);
 	long verified = SSL_get_verify_result(e->ssl);
 
-	e->facts |= ENGINE_FAILED;
+	e->ports.facts |= ENGINE_FAILED;
 	if (ERR_GET_LIB(error) == ERR_LIB_SSL && ERR_GET_REASON(error) == SSL_R_CERTIFICATE_VERIFY_FAILED)
-		(void)snprintf(e->reason, sizeof e->reason, "the peer's certificate is refused: %s",
+		(void)snprintf(e->ports.reason, sizeof e->ports.reason, "the peer's certificate is refused: %s",
 		    X509_verify_cert_error_string(verified));
 	else
-		(void)snprintf(e->reason, sizeof e->reason, "%s", text ? text : "protocol error");
+		(void)snprintf(e->ports.reason, sizeof e->ports.reason, "%s", text ? text : "protocol error");
 }
 
 /* Judges a call of the library that returned `ret`. Returns whether it succeeded. */
@@ -484,12 +369,12 @@ succeeded(struct engine *e, int ret)
 	if (ret == 1)
 		return true;
 	switch (SSL_get_error(e->ssl, ret)) {
-	case SSL_ERROR_WANT_READ: e->hungry = true; break;
+	case SSL_ERROR_WANT_READ: e->ports.hungry = true; break;
 	case SSL_ERROR_WANT_WRITE: break;
 	case SSL_ERROR_ZERO_RETURN:
 		/* An end before there is anything to end is none that a peer may make. */
-		if (e->facts & ENGINE_UP)
-			e->facts |= ENGINE_NOTIFIED;
+		if (e->ports.facts & ENGINE_UP)
+			e->ports.facts |= ENGINE_NOTIFIED;
 		else
 			failed(e);
 		break;
@@ -499,135 +384,55 @@ succeeded(struct engine *e, int ret)
 }
 
 /* Encrypts what was taken from prog. It fits, but for a flood of alerts and key updates that the peer asked for. */
-static void
-pump_out(struct engine *e)
+void
+ports_encrypt(struct engine *e)
 {
-	struct buffer *b = &e->app_in;
+	struct buffer *b = &e->ports.app_in;
 	size_t n;
 
-	if (waiting(b) == 0 || e->facts & ENGINE_FAILED)
+	if (buffer_waiting(b) == 0 || e->ports.facts & ENGINE_FAILED)
 		return;
 	ERR_clear_error();
-	if (succeeded(e, SSL_write_ex(e->ssl, b->p + b->begin, waiting(b), &n)))
-		used(b, n);
+	if (succeeded(e, SSL_write_ex(e->ssl, b->p + b->begin, buffer_waiting(b), &n)))
+		buffer_used(b, n);
 }
 
 /* Decrypts as much as there is, and as there is room for. */
 static void
 pump_in(struct engine *e)
 {
-	struct buffer *b = &e->app_out;
+	struct buffer *b = &e->ports.app_out;
 	size_t n;
 
-	while (!(e->facts & (ENGINE_FAILED | ENGINE_NOTIFIED)) && room(b) > 0) {
+	while (!(e->ports.facts & (ENGINE_FAILED | ENGINE_NOTIFIED)) && buffer_room(b) > 0) {
 		ERR_clear_error();
-		if (!succeeded(e, SSL_read_ex(e->ssl, b->p + b->end, room(b), &n)))
+		if (!succeeded(e, SSL_read_ex(e->ssl, b->p + b->end, buffer_room(b), &n)))
 			return;
 		b->end += n;
 	}
 }
 
-static void
-pump(struct engine *e)
+void
+ports_pump(struct engine *e)
 {
-	e->hungry = false;
-	if (!(e->facts & (ENGINE_UP | ENGINE_FAILED))) {
+	e->ports.hungry = false;
+	if (!(e->ports.facts & (ENGINE_UP | ENGINE_FAILED))) {
 		ERR_clear_error();
 		if (succeeded(e, SSL_do_handshake(e->ssl)))
-			e->facts |= ENGINE_UP;
+			e->ports.facts |= ENGINE_UP;
 	}
-	if (!(e->facts & ENGINE_UP))
+	if (!(e->ports.facts & ENGINE_UP))
 		return;
-	pump_out(e);
+	ports_encrypt(e);
 	pump_in(e);
-}
-
-/* -- ports --------------------------------------------------------------- */
-
-size_t
-engine_wire_in(struct engine *e, unsigned char **buf)
-{
-	size_t n = room(&e->wire_in);
-
-	*buf = e->wire_in.p + e->wire_in.end;
-	return e->facts & ENGINE_FAILED ? 0 : n;
-}
-
-void
-engine_wire_in_ack(struct engine *e, size_t n)
-{
-	e->wire_in.end += n;
-	pump(e);
-}
-
-size_t
-engine_wire_out(struct engine *e, const unsigned char **buf)
-{
-	*buf = e->wire_out.p + e->wire_out.begin;
-	return waiting(&e->wire_out);
-}
-
-void
-engine_wire_out_ack(struct engine *e, size_t n)
-{
-	bool stuck = e->app_in.end > 0 || !e->hungry;
-
-	used(&e->wire_out, n);
-	if (stuck)
-		pump(e);
-}
-
-size_t
-engine_app_in(struct engine *e, unsigned char **buf)
-{
-	size_t taken = waiting(&e->wire_out) + RESERVE;
-	size_t n = taken < WIRE_OUT ? (WIRE_OUT - taken) / (RECORD + OVERHEAD) * RECORD : 0;
-
-	*buf = e->app_in.p;
-	if (!(e->facts & ENGINE_UP) || e->facts & ENGINE_FAILED || e->closed || waiting(&e->app_in) > 0)
-		return 0;
-	return n < APP_IN ? n : APP_IN;
-}
-
-void
-engine_app_in_ack(struct engine *e, size_t n)
-{
-	e->app_in.end = n;
-	pump_out(e);
-}
-
-size_t
-engine_app_out(struct engine *e, const unsigned char **buf)
-{
-	*buf = e->app_out.p + e->app_out.begin;
-	return waiting(&e->app_out);
-}
-
-void
-engine_app_out_ack(struct engine *e, size_t n)
-{
-	used(&e->app_out, n);
-	pump(e);
-}
-
-bool
-engine_app_busy(const struct engine *e)
-{
-	return waiting(&e->app_in) > 0;
-}
-
-bool
-engine_hungry(const struct engine *e)
-{
-	return e->hungry || e->facts & (ENGINE_FAILED | ENGINE_NOTIFIED);
 }
 
 void
 engine_close(struct engine *e)
 {
-	if (e->closed || !(e->facts & ENGINE_UP) || e->facts & ENGINE_FAILED)
+	if (e->ports.closed || !(e->ports.facts & ENGINE_UP) || e->ports.facts & ENGINE_FAILED)
 		return;
-	e->closed = true;
+	e->ports.closed = true;
 	ERR_clear_error();
 	(void)SSL_shutdown(e->ssl); /* 0: queued, and the peer's has not come */
 }

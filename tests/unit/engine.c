@@ -4,6 +4,7 @@
  */
 #include "engine/engine.h"
 
+#include "abilities.h"
 #include "identity.h"
 
 #include <setjmp.h>
@@ -321,8 +322,10 @@ client_certificates(void **state)
 			mallory = identity_make("alice", "P-256", &stranger);
 	static struct session session;
 	struct fault f;
+	char hash[72];
 
 	(void)state;
+	identity_hash(&alice, hash);
 	for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
 		size_t at = i / 2;
 		enum engine_version newest = i % 2 ? ENGINE_TLS12 : ENGINE_NEWEST;
@@ -351,6 +354,7 @@ client_certificates(void **state)
 			assert_int_equal(engine_session(server.engine, &session, &f), 0);
 			assert_int_equal(session.has_peer, proved);
 			assert_string_equal(session.subject, proved ? "CN=alice" : "");
+			assert_string_equal(session.hash, proved ? hash : "");
 		}
 		close_side(&server);
 		close_side(&client);
@@ -360,30 +364,41 @@ client_certificates(void **state)
 	identity_free(&mallory);
 }
 
-/* A server that cannot be what it says is refused. */
+/* A server that cannot be what it says is refused: a stranger's certificate, or another's name in it. */
+static void
+refuse_server(struct identity *id, const char *name, bool stranger_signed, enum engine_version newest)
+{
+	struct blobs chain = one(&id->cert), anchors = one(&ca.cert);
+	bool told = stranger_signed || abilities()->name_alert;
+	struct side server = open_side(
+	    &(struct engine_policy){.role = ENGINE_SERVER, .newest = newest, .key = &id->key, .chain = &chain}, 1);
+	struct side client = open_side(&(struct engine_policy){.role = ENGINE_CLIENT,
+					   .newest = newest,
+					   .verify = VERIFY_REQUIRED,
+					   .anchors = &anchors,
+					   .servername = name},
+	    2);
+
+	run(&server, &client, SIZE_MAX);
+	assert_true(engine_facts(client.engine) & ENGINE_FAILED);
+	assert_false(engine_facts(client.engine) & ENGINE_UP);
+	assert_non_null(strstr(engine_reason(client.engine), "certificate is refused"));
+	/* In TLS 1.2 the server has its part of the handshake before the client's last word. */
+	assert_int_equal(!!(engine_facts(server.engine) & ENGINE_FAILED), told);
+	assert_int_equal(!!(engine_facts(server.engine) & ENGINE_UP), !told && newest == ENGINE_TLS12);
+	close_side(&server);
+	close_side(&client);
+}
+
 static void
 a_client_refuses_wrong_servers(void **state)
 {
 	struct identity wrong = identity_make("localhost", "P-256", &stranger), id = identity_make("x", "P-256", &ca);
-	struct blobs chains[] = {one(&wrong.cert), one(&id.cert)}, anchors = one(&ca.cert);
-	struct blob *keys[] = {&wrong.key, &id.key};
-	static const char *const names[] = {"localhost", "elsewhere.example"};
 
 	(void)state;
-	for (int i = 0; i < 2; i++) {
-		struct side server =
-		    open_side(&(struct engine_policy){.role = ENGINE_SERVER, .key = keys[i], .chain = &chains[i]}, 1);
-		struct side client = open_side(
-		    &(struct engine_policy){
-			.role = ENGINE_CLIENT, .verify = VERIFY_REQUIRED, .anchors = &anchors, .servername = names[i]},
-		    2);
-
-		run(&server, &client, SIZE_MAX);
-		assert_true(engine_facts(client.engine) & ENGINE_FAILED);
-		assert_non_null(strstr(engine_reason(client.engine), "certificate is refused"));
-		assert_true(engine_facts(server.engine) & ENGINE_FAILED);
-		close_side(&server);
-		close_side(&client);
+	for (int newest = ENGINE_NEWEST; newest <= ENGINE_TLS12; newest++) {
+		refuse_server(&wrong, "localhost", true, (enum engine_version)newest);
+		refuse_server(&id, "elsewhere.example", false, (enum engine_version)newest);
 	}
 	identity_free(&wrong);
 	identity_free(&id);
@@ -404,18 +419,40 @@ static void
 bad_material_is_refused(void **state)
 {
 	struct identity a = identity_make("a", "P-256", &ca), b = identity_make("b", "P-256", &ca);
-	struct blobs chain = one(&a.cert);
 	struct blob junk = {.p = (unsigned char *)"0junk", .n = 5, .name = "CAFILE junk"};
-	struct blobs junk_chain = one(&junk);
+	struct blob empty = {.p = (unsigned char *)"\x30\x03\x02\x01\x00", .n = 5, .name = "CAFILE empty"};
+	struct blob second[] = {a.cert, empty}, third[] = {a.cert, b.cert, empty, ca.cert};
+	struct blobs chain = one(&a.cert), junk_chain = one(&junk), empty_chain = one(&empty);
+	struct blobs long_chain = {.v = second, .n = 2}, many = {.v = third, .n = 4};
 
 	(void)state;
-	expect_refusal(
-	    &(struct engine_policy){.key = &b.key, .chain = &chain}, "KEYFILE test does not belong to CERTFILE");
-	expect_refusal(&(struct engine_policy){.key = &junk, .chain = &chain}, "CAFILE junk: not a private key");
-	expect_refusal(&(struct engine_policy){.key = &a.key, .chain = &junk_chain}, "CAFILE junk: not a certificate");
-	expect_refusal(
-	    &(struct engine_policy){.key = &a.key, .chain = &chain, .verify = VERIFY_OPTIONAL, .anchors = &junk_chain},
-	    "CAFILE junk: not a certificate");
+	for (int i = ENGINE_SERVER; i <= ENGINE_CLIENT; i++) {
+		enum engine_role role = (enum engine_role)i;
+		struct engine_policy p = {
+		    .role = role, .verify = VERIFY_REQUIRED, .key = &a.key, .chain = &chain, .anchors = &chain};
+
+		p.key = &b.key;
+		expect_refusal(&p, "KEYFILE test does not belong to CERTFILE");
+		p.key = &junk;
+		expect_refusal(&p, "CAFILE junk: not a private key");
+		p.key = &empty;
+		expect_refusal(&p, "CAFILE empty: not a private key");
+		p.key = &a.key;
+		p.chain = &junk_chain;
+		expect_refusal(&p, "CAFILE junk: not a certificate");
+		p.chain = &empty_chain;
+		expect_refusal(&p, "CAFILE empty: not a certificate");
+		p.chain = &long_chain;
+		expect_refusal(&p, "CAFILE empty: not a certificate");
+		p.chain = &chain;
+		p.anchors = &junk_chain;
+		expect_refusal(&p, "CAFILE junk: not a certificate");
+		p.anchors = &many;
+		expect_refusal(&p, "CAFILE empty: not a certificate");
+		p.chain = NULL;
+		if (role == ENGINE_CLIENT)
+			expect_refusal(&p, "CAFILE empty: not a certificate");
+	}
 	/* Bytes behind a certificate are no part of it. */
 	struct blob longer = {.p = malloc(a.cert.n + 1), .n = a.cert.n + 1, .name = "CERTFILE longer"};
 	assert_non_null(longer.p);

@@ -6,6 +6,7 @@
 #include <openssl/evp.h>
 #include <openssl/x509v3.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,6 +85,18 @@ identity_make(const char *name, const char *type, const struct identity *issuer)
 	n = i2d_X509(x, &der);
 	id.cert = encoded(der, n, "CERTFILE test");
 	return id;
+}
+
+void
+identity_hash(const struct identity *id, char out[72])
+{
+	unsigned char hash[32];
+	size_t n = sizeof hash;
+
+	must(EVP_Q_digest(NULL, "SHA256", NULL, id->cert.p, id->cert.n, hash, &n) == 1);
+	memcpy(out, "SHA256:", 7);
+	for (size_t i = 0; i < sizeof hash; i++)
+		(void)sprintf(out + 7 + 2 * i, "%02x", hash[i]);
 }
 
 void

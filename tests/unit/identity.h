@@ -16,6 +16,10 @@ struct identity {
  * "RSA". Aborts when that fails.
  */
 struct identity identity_make(const char *name, const char *type, const struct identity *issuer);
+
+/* "SHA256:" and 64 lower-case hex digits, of the certificate's DER. */
+void identity_hash(const struct identity *id, char out[72]);
+
 void identity_free(struct identity *id);
 
 #endif

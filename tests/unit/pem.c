@@ -330,6 +330,44 @@ test_decoded_bytes_are_wiped(void **state)
 	assert_int_equal(spy.live, 0);
 }
 
+/* What is written has the form of RFC 7468, just the length that was promised, and reads back as it was. */
+static void
+test_write(void **state)
+{
+	(void)state;
+	unsigned char bytes[256];
+	char text[1024], want[1024];
+
+	for (size_t i = 0; i < sizeof bytes; i++)
+		bytes[i] = (unsigned char)(i * 37 + 251);
+	for (size_t n = 1; n <= sizeof bytes; n++) {
+		FILE *f = fmemopen(want, sizeof want, "w");
+		fputs(KEY, f);
+		encode(f, bytes, n, 64);
+		long at = ftell(f);
+		/* encode ends a full last line twice. */
+		if ((n + 2) / 3 % 16 == 0)
+			fseek(f, at - 1, SEEK_SET);
+		fputs(KEY_END, f);
+		fclose(f);
+
+		memset(text, 'x', sizeof text);
+		char *end = pem_write("RSA PRIVATE KEY", (struct span){bytes, n}, text);
+		assert_int_equal(end - text, pem_length("RSA PRIVATE KEY", n));
+		assert_int_equal(*end, 'x');
+		assert_int_equal(end - text, strlen(want));
+		assert_memory_equal(text, want, strlen(want));
+
+		struct span in = {.p = (unsigned char *)text, .n = (size_t)(end - text)};
+		struct pem_block b;
+		const char *why;
+		assert_int_equal(pem_next(&in, &b, &why), 1);
+		assert_int_equal(b.n, n);
+		assert_memory_equal(b.der, bytes, n);
+		pem_wipe(&b);
+	}
+}
+
 int
 main(void)
 {
@@ -340,6 +378,7 @@ main(void)
 	    cmocka_unit_test(test_every_byte_in_a_group),
 	    cmocka_unit_test(test_out_of_memory),
 	    cmocka_unit_test(test_decoded_bytes_are_wiped),
+	    cmocka_unit_test(test_write),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,56 @@
+/*
+ * The ports of an engine whose library asks for its network: four buffers, two
+ * of which the library takes for that network. The buffers are empty at times
+ * but never at an end. OpenSSL and libtls share this; a library that has ports
+ * of its own does not need it.
+ *
+ * ports.c defines the port functions of engine.h. A backend's struct engine
+ * starts with its struct ports, and the backend defines the rest.
+ */
+#ifndef ENGINE_PORTS_H
+#define ENGINE_PORTS_H
+
+#include "engine/engine.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { RECORD = 16384 }; /* the most plaintext in a record (RFC 8446, 5.1) */
+
+/* Sizes of the buffers. Wire out has room for all of app in as records, and for the longest flight's alerts. */
+enum { WIRE_IN = 4 * RECORD, APP_OUT = 4 * RECORD, APP_IN = 4 * RECORD, WIRE_OUT = 10 * RECORD };
+
+/* Bytes begin..end of p are waiting to be used. */
+struct buffer {
+	unsigned char *p;
+	size_t size, begin, end;
+};
+
+struct ports {
+	unsigned facts;
+	bool hungry; /* the library last asked for more than wire in holds */
+	bool closed; /* engine_close was called */
+	struct buffer wire_in, wire_out, app_in, app_out;
+	char reason[256];
+	unsigned char room[WIRE_IN + WIRE_OUT + APP_IN + APP_OUT];
+};
+
+/* Gives the buffers of zeroed ports their room. */
+void ports_start(struct ports *p);
+
+size_t buffer_waiting(const struct buffer *b);
+void buffer_used(struct buffer *b, size_t n);
+
+/* The free room at the end, after a move where there is less than a record's worth. */
+size_t buffer_room(struct buffer *b);
+
+/* The library's network: each moves up to n bytes and returns how many; 0: none now. */
+size_t ports_receive(struct ports *p, void *out, size_t n);
+size_t ports_send(struct ports *p, const void *in, size_t n);
+
+/* The backend's part: encrypts what waits at app in; and that, after bringing the handshake as far, and before
+ * decrypting as much, as it goes. */
+void ports_encrypt(struct engine *e);
+void ports_pump(struct engine *e);
+
+#endif
