@@ -22,7 +22,7 @@ int channel_tell(int fd, enum message_type type);
 /*
  * Receives one without waiting into buf[0..MESSAGE_MAX). Returns its length; 0
  * when none is there; -1 when the other side is gone; -2 when it sent one that
- * is empty or too long.
+ * is too long.
  */
 long channel_receive(int fd, unsigned char *buf);
 

@@ -37,6 +37,7 @@ struct monitor {
 	bool asked;	    /* the engine asked once whether prog has exited */
 	int64_t answer_at;  /* when to answer that prog lives; -1: not asked, or answered */
 	int64_t patience;   /* when an engine that should be gone is killed; -1: it may live */
+	bool killed;	    /* it was */
 	struct report report;
 	struct outcome outcome;
 	sigset_t mask; /* as it was at the start */
@@ -206,8 +207,10 @@ enum { PATIENCE_MS = 5000 };
 static void
 expect_exit(struct monitor *m, int64_t ms)
 {
-	if (m->patience < 0)
-		m->patience = clock_ms() + ms;
+	int64_t at = clock_ms() + ms;
+
+	if (m->patience < 0 || at < m->patience)
+		m->patience = at;
 }
 
 /* Tells the engine. One that does not read what it is told is not ours any more; one that hung up is seen by that. */
@@ -405,13 +408,13 @@ keep_time(struct monitor *m)
 		m->answer_at = -1;
 		tell(m, MSG_ALIVE);
 	}
-	if (m->engine && m->patience >= 0 && now >= m->patience) {
-		m->patience = INT64_MAX;
+	if (m->engine && m->patience >= 0 && now >= m->patience && !m->killed) {
+		m->killed = true;
 		(void)kill(m->engine, SIGKILL);
 	}
 	if (m->answer_at >= 0)
 		next = m->answer_at - now;
-	if (m->engine && m->patience >= 0 && m->patience != INT64_MAX && (next < 0 || m->patience - now < next))
+	if (m->engine && m->patience >= 0 && !m->killed && (next < 0 || m->patience - now < next))
 		next = m->patience - now;
 	return next;
 }

@@ -510,6 +510,26 @@ def session(pki, prog, options=(), version=None, identity=None, sni="localhost",
         yield tlsd, Client(tlsd.sock, pki, version, identity, sni).handshake()
 
 
+def strict_context(pki, version):
+    """A context whose client, as OpenSSL's do unless told otherwise, takes a FIN without close_notify for an error."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(pki.cafile)
+    context.check_hostname = False
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    context.minimum_version = context.maximum_version = VERSIONS[version]
+    return context
+
+
+def answer_with_alert(client):
+    """What such a client does with the FIN that it has read: it sends an alert, and closes."""
+    client.inbound.write_eof()
+    with pytest.raises(ssl.SSLError):
+        client.tls.read(1)
+    assert client.outbound.pending, "this client sends no alert"
+    client.flush()
+    client.close()
+
+
 def python(code, *args):
     """A prog that runs the Python text `code` with os and sys imported."""
     return [PYTHON, "-c", "import os, sys\n" + code, *map(str, args)]

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from harness import (ENDS, FILL, LIMIT, Fifo, alive, children, fatal_line, keeper, leave, python, session, status_of,
-                     wait_for, wait_quiet, wire_end)
+from harness import (ENDS, FILL, LIMIT, Client, Fifo, Tlsd, alive, answer_with_alert, children, fatal_line, keeper,
+                     leave, offer, python, session, status_of, strict_context, wait_for, wait_quiet, wire_end)
 
 # A linger, in milliseconds, that no test outlasts: what ends the connection is something else.
 FOREVER = "--linger=2000000"
@@ -123,6 +123,54 @@ def test_peers_eof_is_not_judged_after_progs_end(pki, version, close, option, pe
         wait_quiet(tlsd.pid, tlsd.engine())
         PEER_ENDS[peer](client)
         leave(tlsd, client, 7)
+
+
+@pytest.mark.parametrize("answer", ["alert", "reset"])
+def test_quick_answer_to_progs_end_is_not_judged(pki, version, answer):
+    """A client that answers our FIN at once with an alert or a RST gets prog's code, each time."""
+    context = strict_context(pki, version)
+    for _ in range(15):
+        with Tlsd(pki, ["sh", "-c", "echo bye; exit 7"]) as tlsd:
+            client = Client(tlsd.sock, pki, context=context).handshake()
+            assert client.read_all() == b"bye\n" and client.end == "fin"
+            answer_with_alert(client) if answer == "alert" else client.reset()
+            assert (tlsd.wait(), tlsd.stderr()) == (7, "")
+
+
+@pytest.mark.parametrize("option, cut", [("-J", 0), ("-j", 50)])
+def test_peers_eof_is_judged_when_prog_is_about_to_end(pki, version, option, cut):
+    """A FIN without close_notify under -J, or inside a record, is a failure though prog ends soon after, each time."""
+    prog = python("import time; os.write(1, b'up'); os.read(0, 9); time.sleep(0.012); os._exit(0)")
+    for _ in range(10):
+        with session(pki, prog, [option], version) as (tlsd, client):
+            assert client.read_exactly(2) == b"up"
+            client.sock.sendall(client.encrypt(b"request") + client.encrypt(bytes(100))[:cut])
+            client.fin()
+            assert tlsd.wait() == 98
+            fatal_line(tlsd)
+
+
+@pytest.mark.parametrize("upload", [0, 400_000])
+def test_reset_behind_progs_last_byte_is_not_judged(pki, tmp_path, version, close, upload):
+    """A RST that comes when prog has exited and its last byte was taken changes nothing, our close_notify sent or not.
+
+    With an upload that nobody reads the RST shows in the write of the close_notify, without it in a read.
+    """
+    go = Fifo(tmp_path / "go")
+    with session(pki, ["sh", "-c", 'printf hello; read _ < "$0"; exit 7', go.path], [close], version) as (tlsd, client):
+        assert client.read_exactly(5) == b"hello"
+        engine, prog = tlsd.engine(), tlsd.prog()
+        offer(client.sock, client.encrypt(bytes(upload)))
+        wait_quiet(engine)
+        stop(tlsd.pid)
+        stop(engine)
+        go.put()
+        wait_for(lambda: not alive(prog), "prog's exit")
+        client.reset()
+        os.kill(engine, signal.SIGCONT)
+        wait_quiet(engine)
+        os.kill(tlsd.pid, signal.SIGCONT)
+        assert (tlsd.wait(), tlsd.stderr()) == (7, "")
 
 
 @pytest.mark.parametrize("option, expected", [("-j", 7), ("-J", 98)])

@@ -6,10 +6,12 @@ import os
 import select
 import signal
 import socket
+import struct
 
 import pytest
 
-from harness import ENDS, LIMIT, Client, Tlsd, one_line, tcp_pair, wait_for, wire_end
+from harness import (ENDS, LIMIT, Client, Fifo, Tlsd, offer, one_line, python, tcp_pair, wait_for, wait_quiet,
+                     wire_end)
 
 
 class Peer:
@@ -156,6 +158,37 @@ def test_peer_goes_in_mid_reply(pki, blob, wires):
         one_line(tlsd.stderr())
 
 
+def test_read_error_behind_a_refused_write(pki, tmp_path, version):
+    """Where the wire takes no more and then fails to be read, prog, slow to read, gets what came and EOF: 98."""
+    go, told = Fifo(tmp_path / "go"), Fifo(tmp_path / "told")
+    prog = python("""
+go, told = open(sys.argv[1]), open(sys.argv[2], "w", 1)
+for _ in range(2):
+    go.readline()
+    try:
+        os.write(1, bytes(1000))
+    except BrokenPipeError:
+        pass
+go.readline()
+told.write(f"{len(sys.stdin.buffer.read())}\\n")
+""", go.path, told.path)
+    with wired(pki, unix_socket, prog, version=version) as (tlsd, client):
+        peer = client.sock.to
+        wait_quiet(tlsd.engine())
+        while select.select([peer], [], [], 0)[0]:
+            client.fill()  # a session ticket
+        taken = offer(peer, client.encrypt(bytes(400_000)))
+        go.put()
+        assert select.select([peer], [], [], LIMIT)[0], "prog's first words do not arrive"
+        client.close()  # without having read them, which is what makes the end an error
+        go.put()
+        wait_quiet(tlsd.engine())
+        go.put()
+        assert 65536 < int(told.get()) <= taken
+        assert tlsd.wait() == 98
+        assert "the connection was reset" in one_line(tlsd.stderr())
+
+
 @pytest.mark.parametrize("wires", WIRES)
 def test_bad_record_is_answered(pki, version, wires):
     """The alert and the end of the wire reach the peer on every kind of wire: 98."""
@@ -207,3 +240,23 @@ def test_no_flag_stays_changed(pki, wires, prepare, end):
             assert client.read_exactly(5) == b"hello"
             end(tlsd, client)
         assert flags_of(ours) == before
+
+
+@pytest.mark.parametrize("linger", [(0, 0), (1, 7), (1, 0)], ids=str)
+def test_linger_of_the_socket_is_as_before(pki, version, close, linger):
+    """After a normal end whoever shares the socket finds SO_LINGER as it was."""
+    def found():
+        return struct.unpack("ii", server.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))
+
+    peer, server = tcp_pair()
+    with peer, server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", *linger))
+        with Tlsd(pki, ["echo", "x"], [close], stdin=server, stdout=server) as tlsd:
+            engine = tlsd.engine()
+            wait_quiet(engine)
+            assert found() == (1, 0), "a death of the engine would look like a proper end"
+            client = Client(peer, pki, version).handshake()
+            assert client.read_all() == b"x\n"
+            client.fin()
+            assert (tlsd.wait(), tlsd.stderr()) == (0, "")
+        assert found() == linger

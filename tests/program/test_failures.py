@@ -1,9 +1,11 @@
 """Connections that fail: cut, reset, broken, killed. prog gets what came before; a cut answer never looks complete."""
 
+import fcntl
 import os
 import signal
 import socket
 import ssl
+import termios
 import warnings
 
 import pytest
@@ -59,6 +61,40 @@ except BrokenPipeError:
         fatal_line(tlsd)
 
 
+@pytest.mark.parametrize("end", ["close", "reset"])
+def test_reset_while_prog_writes_and_does_not_read(pki, tmp_path, version, end):
+    """All that came before a RST waits for a prog that does not read: no turn for nothing meanwhile, no byte lost."""
+    size, go, told = 160_000, Fifo(tmp_path / "go"), Fifo(tmp_path / "told")
+    prog = python("""
+import time
+go, told = open(sys.argv[1]), open(sys.argv[2], "w", 1)
+go.readline()
+try:
+    while True:
+        os.write(1, bytes(1000))
+        time.sleep(0.002)
+except BrokenPipeError:
+    told.write("EPIPE\\n")
+go.readline()
+told.write(f"{len(sys.stdin.buffer.read())}\\n")
+""", go.path, told.path)
+    with session(pki, prog, version=version) as (tlsd, client):
+        engine = tlsd.engine()
+        client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.send(bytes(size))
+        wait_for(lambda: fcntl.ioctl(client.sock, termios.TIOCOUTQ, bytes(4)) == bytes(4), "the data to be taken")
+        wait_quiet(engine)
+        client.close() if end == "close" else client.reset()
+        go.put()
+        assert told.get() == "EPIPE"
+        wait_quiet(engine)
+        assert alive(engine)
+        go.put()
+        assert told.get() == str(size)
+        assert tlsd.wait() == 98
+        assert "the connection was reset" in fatal_line(tlsd)
+
+
 # -- cut ---------------------------------------------------------------------
 
 @pytest.mark.parametrize("end", ["fin", "reset"])
@@ -74,8 +110,7 @@ def test_cut_inside_a_record(pki, blob, tmp_path, version, at, end):
         if end == "fin":
             client.fin()
             assert client.read_all() == b""
-            assert client.end != "close_notify"
-            assert wire_end(client.sock) == "fin"
+            assert client.end == "reset"
         else:
             client.reset()
         assert tlsd.wait() == 98
@@ -180,6 +215,25 @@ told.write("EOF\\n" if os.read(0, 1) == b"" else "data\\n")
         assert client.end == "reset" or client.end.startswith("alert: ")
         if client.end != "reset":
             assert wire_end(client.sock) == "reset"
+        assert tlsd.wait() == 98
+        fatal_line(tlsd)
+
+
+CUTS = {
+    "fin": lambda client: client.fin(),
+    "fin inside a record": lambda client: (client.sock.sendall(client.encrypt(bytes(100))[:50]), client.fin()),
+}
+
+
+@pytest.mark.parametrize("cut, option", [("fin", "-J"), ("fin inside a record", "-j"), ("fin inside a record", "-J")])
+def test_failure_in_the_middle_of_an_answer_resets(pki, version, close, cut, option):
+    """An answer that ends with a failure before prog has ended it never looks whole, though nothing of it waits."""
+    prog = ["sh", "-c", "head -c 1000 /dev/zero; cat > /dev/null; head -c 1000 /dev/zero 2> /dev/null"]
+    with session(pki, prog, [close, option], version) as (tlsd, client):
+        assert client.read_exactly(1000) == bytes(1000)
+        CUTS[cut](client)
+        assert client.read_all() == b""
+        assert client.end == "reset"
         assert tlsd.wait() == 98
         fatal_line(tlsd)
 

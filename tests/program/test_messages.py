@@ -318,6 +318,26 @@ def test_file_name_in_a_message_is_one_line(pki):
     assert code == 111 and "/nonexistent/a" in message
 
 
+@pytest.mark.parametrize("name", ["a\ns6-tlsd: fatal: b", "a\x1b[2J", "a\rb\x7f", "a\u00fc"], ids=ascii)
+def test_file_names_in_warnings_are_one_line(pki, tmp_path, name):
+    """A warning about a file, by CADIR or by CERTFILE, is one line of printable ASCII whatever the file is called."""
+    cadir = tmp_path / "anchors"
+    cadir.mkdir()
+    (cadir / "ca").write_bytes(pki.ca.cert_pem())
+    (cadir / name).write_bytes(b"no certificate")
+    (cadir / (name + "2")).symlink_to("/nonexistent")
+    old = pki.issue("old", "localhost", names=["localhost"], start=-10, days=5)
+    certfile = tmp_path / name
+    certfile.write_bytes(old.cert_pem())
+    env = {"CADIR": str(cadir), "KEYFILE": old.keyfile, "CERTFILE": str(certfile)}
+    with Tlsd(pki, ["true"], ["-Y"], env=env) as tlsd:
+        tlsd.sock.close()
+        assert tlsd.wait() == 98
+        log = tlsd.stderr()
+    assert levels(log) == {"warning": 3, "fatal": 1}
+    assert log.count(f"{tmp_path}/") == 3
+
+
 # -- who speaks no TLS -------------------------------------------------------------------------
 
 @pytest.mark.parametrize("data", [

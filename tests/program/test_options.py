@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -187,6 +188,33 @@ def test_log_fd(pki, form):
             assert tlsd.wait() == 111
             assert tlsd.stderr() == ""
         assert "/nonexistent" in one_line(log.read())
+
+
+@pytest.mark.parametrize("fd", [0, 1])
+@pytest.mark.parametrize("kind", ["socket", "file"])
+def test_log_fd_on_the_network(pki, fd, kind):
+    """--log-fd=0 and --log-fd=1 are refused, whatever these are: nothing of ours goes there in clear."""
+    option = f"--log-fd={fd}"
+    if kind == "socket":
+        code, message = refused_at_start(pki, [option])
+    else:
+        with tempfile.TemporaryFile() as file, Tlsd(pki, ["true"], [option], stdin=file, stdout=file) as tlsd:
+            tlsd.sock.close()
+            code, message = tlsd.wait(), one_line(tlsd.stderr())
+            assert os.fstat(file.fileno()).st_size == 0
+    assert code == 100 and names(message, option)
+
+
+@pytest.mark.parametrize("options", ["--log-fd={} --nonsense", "--log-fd {} -K 7x", "--log-fd={} -S -x", "--log-fd={}"])
+def test_log_fd_before_a_usage_error(pki, options):
+    """A usage error goes where a --log-fd before it says."""
+    r, w = os.pipe()
+    with open(r) as log:
+        with Tlsd(pki, [], words(options.format(w)), pass_fds=[w]) as tlsd:
+            os.close(w)
+            assert tlsd.wait() == 100
+            assert tlsd.stderr() == ""
+        assert "usage: s6-tlsd" in one_line(log.read())
 
 
 # -- the grammar ----------------------------------------------------------------

@@ -54,6 +54,22 @@ def test_engine_has_dropped_before_the_first_byte(pki):
 
 
 @ROOT_ONLY
+@pytest.mark.parametrize("env", [{}, IDS], ids=["root", "TLS_UID"])
+def test_engine_can_never_have_a_capability(pki, env):
+    """Root's engine, with TLS_UID or without, drops the bounding set too; prog keeps it."""
+    before = status_of("self", "CapBnd")
+    if int(before, 16) == 0:
+        pytest.skip("the bounding set is empty here")
+    with session(pki, ["cat"], env=env) as (tlsd, client):
+        client.send(b"x")
+        assert client.read_exactly(1) == b"x"
+        assert status_of(tlsd.engine(), "CapBnd") == "0" * 16
+        assert status_of(tlsd.prog(), "CapBnd") == before
+        client.fin()
+        assert tlsd.wait() == 0
+
+
+@ROOT_ONLY
 @pytest.mark.parametrize("options", [[], ["-y"]])
 def test_who_runs_as_whom(pki, version, options):
     """With prog running, engine and monitor have dropped, and prog has what the program was started with."""

@@ -16,8 +16,8 @@ import tty
 
 import pytest
 
-from harness import (Client, Fifo, PROGRAM, Tlsd, alive, children, one_line, python, refused_at_start, session,
-                     status_of, survivors, tcp_pair, wait_for, wait_quiet)
+from harness import (Client, Fifo, PROGRAM, Tlsd, alive, answer_with_alert, children, one_line, python,
+                     refused_at_start, session, status_of, strict_context, survivors, tcp_pair, wait_for, wait_quiet)
 
 FDS = """
 for n in sorted(os.listdir("/proc/self/fd"), key=int):
@@ -280,29 +280,36 @@ s.bind("/dev/log")
 if os.fork() == 0:
     s.close()
     os.dup2(0, 2)
-    os.execv(sys.argv[1], sys.argv[1:])
-os.wait()
+    if sys.argv[1] in ("0", "1"):
+        os.close(int(sys.argv[1]))
+    os.execv(sys.argv[2], sys.argv[2:])
+code = os.waitstatus_to_exitcode(os.wait()[1])
 s.setblocking(False)
 try:
     while True:
-        os.write(2, s.recv(4096).strip() + b"\\n")
+        os.write(2, repr(s.recv(4096).strip().decode("latin-1"))[1:-1].encode() + b"\\n")
 except BlockingIOError:
     pass
+sys.exit(code)
 """
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to have a /dev/log of its own")
-def test_syslog_with_stderr_on_the_connection(pki):
-    """Without --log-fd the message goes to syslog."""
-    inside = ["unshare", "-m", "sh", "-c", SYSLOG, "sh", *python(LISTEN, PROGRAM)]
+@pytest.mark.parametrize("closed, code, told", [
+    ("none", 98, r"fatal: pid=\d+ peer=\S+ handshake failed: .*"),
+    ("0", 111, "fatal: fd 0, .* is closed"), ("1", 111, "fatal: fd 1, .* is closed"),
+])
+def test_syslog_with_stderr_on_the_connection(pki, closed, code, told):
+    """Without --log-fd the message, and nothing else, goes to syslog, also where 0 or 1 is closed at start."""
+    inside = ["unshare", "-m", "sh", "-c", SYSLOG, "sh", *python(LISTEN, closed, PROGRAM)]
     if subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/dev"], capture_output=True).returncode:
         pytest.skip("mount namespaces are not to be had here")
-    with Tlsd(pki, ["true"], program=inside) as tlsd:
+    # The timeout is for a program that listens to something else.
+    with Tlsd(pki, ["true"], ["--handshake-timeout=5000"], program=inside) as tlsd:
         tlsd.sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
         tlsd.sock.shutdown(socket.SHUT_WR)
-        tlsd.wait()
-        log = tlsd.stderr()
-    assert len(log.splitlines()) == 1 and re.search(r"s6-tlsd.*fatal: .*handshake failed", log), log
+        assert tlsd.wait() == code
+        assert re.fullmatch(rf"<\d+>.* s6-tlsd\[\d+\]: {told}\n", tlsd.stderr()), tlsd.stderr()
 
 
 # -- signals at start ---------------------------------------------------------------------
@@ -580,6 +587,20 @@ def test_stopped_engine_goes_on(pki):
         assert tlsd.wait() == 0
 
 
+def test_signals_to_the_engine_alone(pki):
+    """However many signals it gets the engine goes on, and takes them for no turn without work."""
+    with in_session(pki, ["sh", "-c", "cat; exit 5"]) as (tlsd, client):
+        engine = tlsd.engine()
+        wait_quiet(engine)
+        for _ in range(150):
+            os.kill(engine, signal.SIGHUP)
+            wait_for(lambda: not int(status_of(engine, "ShdPnd") or "0", 16), "the signal to be taken")
+        client.send(b"x" * 60000)
+        client.fin()
+        assert client.read_all() == b"x" * 60000
+        assert (tlsd.wait(), tlsd.stderr()) == (5, "")
+
+
 def test_stopped_all(pki):
     """The whole group stopped and continued: the data arrives and the code is prog's."""
     with in_session(pki, ["sh", "-c", "cat; exit 5"]) as (tlsd, client):
@@ -593,12 +614,8 @@ def test_stopped_all(pki):
 
 def test_alert_after_progs_end(pki, version):
     """OpenSSL answers a bare FIN with an alert: when prog has exited before that, the code is prog's."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(pki.cafile)
-    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
-    context.maximum_version = version_of(version)
     with Tlsd(pki, ["sh", "-c", "echo up; read x; echo last words; exit 3"]) as tlsd:
-        client = Client(tlsd.sock, pki, context=context).handshake()
+        client = Client(tlsd.sock, pki, context=strict_context(pki, version)).handshake()
         assert client.read_exactly(3) == b"up\n"
         prog = tlsd.prog()
         os.kill(tlsd.pid, signal.SIGSTOP)
@@ -606,12 +623,7 @@ def test_alert_after_progs_end(pki, version):
         client.send(b"\n")
         assert client.read_all() == b"last words\n" and client.end == "fin"
         wait_for(lambda: not alive(prog), "prog's end")
-        client.inbound.write_eof()
-        with pytest.raises(ssl.SSLError):
-            client.tls.read(1)
-        assert client.outbound.pending, "this client sends no alert"
-        client.flush()
-        client.close()
+        answer_with_alert(client)
         wait_quiet(tlsd.engine())
         os.kill(tlsd.pid, signal.SIGCONT)
         assert tlsd.wait() == 3
@@ -675,6 +687,24 @@ def test_engine_killed(pki, stage, number):
         assert f"engine died (signal {int(number)})" in one_line("".join(ours))
         assert ("eof\n" in tlsd.stderr()) == (stage not in ("silent", "half a hello"))
         wait_for(lambda: not survivors(tlsd.pid), "prog's end")
+
+
+def test_engine_killed_before_its_report_is_read(pki, version, tmp_path):
+    """prog never runs behind an engine that died, even where it had told of the handshake; 98."""
+    with Tlsd(pki, ["touch", str(tmp_path / "ran")], preexec=os.setsid) as tlsd:
+        engine = tlsd.engine()
+        wait_quiet(tlsd.pid, engine)
+        os.kill(tlsd.pid, signal.SIGSTOP)
+        wait_for(lambda: status_of(tlsd.pid, "State")[0] == "T", "the stop")
+        Client(tlsd.sock, pki, version).handshake()
+        wait_quiet(engine)
+        os.kill(engine, signal.SIGKILL)
+        wait_for(lambda: not alive(engine), "the engine's end")
+        os.kill(tlsd.pid, signal.SIGCONT)
+        assert tlsd.wait() == 98
+        assert "engine died (signal 9)" in one_line(tlsd.stderr())
+        assert not survivors(tlsd.pid)
+    assert not (tmp_path / "ran").exists()
 
 
 # -- inherited children ----------------------------------------------------------------------------

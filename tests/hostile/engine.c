@@ -1,0 +1,103 @@
+/*
+ * In place of sys/worker.c: an engine that someone has taken over. $HOSTILE is
+ * what it says to the monitor, word by word. A word is the name of a message,
+ * whole, or with "-" behind it cut by a byte, or with "+" longer by one; or it
+ * is "long", a message too long for any; "flood", questions without end whose
+ * answers are never read; or "close". Then it writes "done" to the network,
+ * and lives on, deaf.
+ */
+#include "core/message.h"
+#include "sys/channel.h"
+#include "sys/fds.h"
+#include "sys/worker.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+static const struct {
+	const char *name;
+	enum message_type type;
+} plain[] = {{"ask", MSG_ASK}, {"run", MSG_RUN}, {"unknown", 99}};
+
+/* Returns the length of the message, 0 when it has no such name. */
+static long
+compose(const char *name, unsigned char *m)
+{
+	static const struct session session = {.protocol = "TLSv1.3", .cipher = "TLS_AES_128_GCM_SHA256"};
+	static const struct report good = {.end = END_PROG_EXIT}, none = {.end = END_NONE};
+	static const struct fault fault = {FAULT_TLS, "the engine says so"}, wrong = {FAULT_USAGE, "wrong code"};
+
+	for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+		m[0] = (unsigned char)plain[i].type;
+		if (strcmp(name, plain[i].name) == 0)
+			return 1;
+	}
+	if (strcmp(name, "up") == 0)
+		return message_up(m, &session);
+	if (strcmp(name, "end") == 0)
+		return message_end(m, &good);
+	if (strcmp(name, "end-none") == 0)
+		return message_end(m, &none);
+	if (strcmp(name, "fault") == 0)
+		return message_fault(m, &fault);
+	if (strcmp(name, "fault-wrong") == 0)
+		return message_fault(m, &wrong);
+	return strcmp(name, "long") == 0 ? MESSAGE_MAX + 1 : 0;
+}
+
+static void
+say(int channel, char *word)
+{
+	static unsigned char m[MESSAGE_MAX + 2];
+	char *last = word + strlen(word) - 1, change = *last;
+	long n;
+
+	if (change == '-' || change == '+')
+		*last = '\0';
+	n = compose(word, m);
+	if (change == '-')
+		n--;
+	if (change == '+')
+		m[n++] = '\n';
+	(void)channel_send(channel, m, (size_t)n);
+}
+
+/* Slowly enough for each question to be answered before the next. */
+static void
+flood(int channel)
+{
+	static const struct timespec pause = {.tv_nsec = 40000000};
+
+	for (int i = 0; i < 400; i++) {
+		(void)channel_tell(channel, MSG_ASK);
+		(void)nanosleep(&pause, NULL);
+	}
+}
+
+_Noreturn void
+worker_run(struct engine_context *context, const struct loop_fds *fds, const struct config *config,
+    const struct privileges *privileges, const sigset_t *mask, pid_t parent, int64_t start)
+{
+	const char *hostile = getenv("HOSTILE");
+	char *words = strdup(hostile ? hostile : "");
+	int channel = fds->channel;
+
+	(void)context, (void)config, (void)privileges, (void)mask, (void)parent, (void)start;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* tests leave nothing behind */
+	fds_close_others((int[]){fds->prog_in, fds->prog_out, channel}, 3);
+	for (char *word = words ? strtok(words, " ") : NULL; word; word = strtok(NULL, " ")) {
+		if (strcmp(word, "flood") == 0)
+			flood(channel);
+		else if (strcmp(word, "close") == 0)
+			fds_close(&channel);
+		else
+			say(channel, word);
+	}
+	(void)!write(fds->wire_out, "done", 4);
+	for (;;)
+		(void)pause();
+}

@@ -1,0 +1,86 @@
+"""An engine that someone has taken over: it never keeps the monitor, nor makes it deaf, nor leaves prog behind."""
+
+import contextlib
+import os
+import signal
+
+import pytest
+
+from harness import LIMIT, PROGRAM, Tlsd, alive, fields, one_line, status_of, survivors, wait_for
+
+# Built with the tests, from tests/hostile/engine.c, which says what $HOSTILE may be.
+HOSTILE = os.path.join(os.path.dirname(PROGRAM), "tests", "s6-tlsd-hostile")
+pytestmark = pytest.mark.skipif(not os.path.exists(HOSTILE), reason="tests/s6-tlsd-hostile is not beside the program")
+
+# The monitor gives an engine that should be gone 5 s, and one that it does not believe any more none.
+SOON = LIMIT / 4
+
+
+@contextlib.contextmanager
+def hostile(pki, words, prog, options=()):
+    """A program whose engine does as $HOSTILE says; in the end none of its processes may be left."""
+    with Tlsd(pki, prog, options, env={"HOSTILE": words}, program=[HOSTILE], preexec=os.setsid) as tlsd:
+        try:
+            yield tlsd
+            wait_for(lambda: not survivors(tlsd.pid), "engine and prog to be gone", SOON)
+        finally:
+            for pid in survivors(tlsd.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+MALFORMED = [
+    "up up", "up fault", "ask", "up ask ask", "up flood",  # out of order
+    "up-", "up+", "long", "up long", "up end-", "up end+", "up end-none", "fault+", "fault-wrong", "up ask+", "unknown",
+    "run", "up unknown", "up run",
+]
+
+
+@pytest.mark.parametrize("words", MALFORMED)
+def test_malformed_message(pki, words):
+    """A message out of its form or out of its order is the engine's end: 98, told once, and prog reads EOF."""
+    with hostile(pki, words, ["cat"]) as tlsd:
+        assert tlsd.wait(SOON) == 98
+        assert "engine sent a malformed message" in one_line(tlsd.stderr())
+
+
+PATIENT = [
+    ("close", 98, "engine died (signal 9)"),
+    ("up close", 98, "engine died (signal 9)"),
+    ("up ask-", 98, "engine died (signal 9)"),  # an empty message looks like the channel's end
+    ("end", 98, "engine ended before the handshake"),
+    ("end up", 98, "engine ended before the handshake"),
+    ("fault", 98, "the engine says so"),
+    ("fault end", 98, "the engine says so"),
+    ("up end", 5, ""),
+    ("up end up", 98, "engine sent a malformed message"),
+    ("up end end", 98, "engine sent a malformed message"),
+    ("up end ask", 98, "engine sent a malformed message"),
+]
+
+
+def test_engine_that_should_be_gone(pki):
+    """An engine that hung up, or told of its end, and lives on is killed 5 s later; the code is as if it had gone."""
+    with contextlib.ExitStack() as stack:
+        # All at once, for the sake of those 5 s.
+        running = [stack.enter_context(hostile(pki, words, ["sh", "-c", "cat; exit 5"], ["--linger=0"]))
+                   for words, _, _ in PATIENT]
+        for tlsd, (words, code, told) in zip(running, PATIENT):
+            assert tlsd.wait(SOON) == code, words
+            assert told in one_line(tlsd.stderr()) if told else tlsd.stderr() == "", words
+
+
+@pytest.mark.parametrize("words", ["", "close", "end", "fault", "up", "up close", "up end", "up unknown", "up flood"])
+def test_signal_beside_a_hostile_engine(pki, words):
+    """Whatever the engine does, SIGTERM reaches prog, and a second one does not wait for the engine."""
+    with hostile(pki, words, ["sleep", "1000"], ["-v3"]) as tlsd:
+        tlsd.sock.recv(4)  # it has done its worst, or is gone
+        prog = 0
+        if words.startswith("up"):
+            lines = wait_for(lambda: [line for line in tlsd.stderr().splitlines() if "event=start" in line], "prog")
+            prog = int(fields(lines[0])["prog"])
+        tlsd.proc.terminate()
+        wait_for(lambda: not int(status_of(tlsd.pid, "ShdPnd") or "0", 16), "the signal to be heard", SOON)
+        wait_for(lambda: not prog or not alive(prog), "prog to be told", SOON)
+        tlsd.proc.terminate()
+        assert tlsd.wait(SOON) == -signal.SIGTERM
