@@ -1,6 +1,6 @@
 # Short ways to the build; the build itself is meson.build.
 #
-#   make           builds build/s6-tlsd
+#   make           builds build/s6-tlsd; BACKEND=bearssl chooses the TLS library
 #   make deps      installs what build, tests and demo need (Debian, as root)
 #   make test      every test; PYTEST='-k word' chooses among those of the program
 #   make demo      a TLS server in front of a shell script, shown step by step
@@ -9,8 +9,8 @@
 PREFIX ?= /usr/local
 BACKEND = openssl
 
-ifneq ($(BACKEND),openssl)
-$(error BACKEND=$(BACKEND) is not there yet: the only one is openssl)
+ifeq ($(filter $(BACKEND),openssl bearssl),)
+$(error BACKEND=$(BACKEND) is none: there are openssl and bearssl)
 endif
 
 all: configure

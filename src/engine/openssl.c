@@ -53,6 +53,12 @@ struct engine {
 };
 
 const char *
+engine_backend_name(void)
+{
+	return "openssl";
+}
+
+const char *
 engine_backend(void)
 {
 	return OpenSSL_version(OPENSSL_VERSION);
@@ -630,6 +636,13 @@ bool
 engine_half_close(const struct engine *e)
 {
 	return SSL_version(e->ssl) == TLS1_3_VERSION;
+}
+
+bool
+engine_replies_after_close(const struct engine *e)
+{
+	(void)e;
+	return true;
 }
 
 void

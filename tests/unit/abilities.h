@@ -1,0 +1,36 @@
+/*
+ * The one list of what backends cannot do. A test asserts what is on it, too:
+ * an ability that is missing has to be missing cleanly.
+ */
+#ifndef TESTS_ABILITIES_H
+#define TESTS_ABILITIES_H
+
+#include "engine/engine.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+struct abilities {
+	const char *backend;
+	bool tls13;
+	bool ed25519;	       /* keys and certificates; else a key is FAULT_CONTEXT */
+	bool late_alerts;      /* a failure behind the handshake is told to the peer */
+	bool name_constraints; /* are judged; else a chain that has any is refused */
+};
+
+static inline const struct abilities *
+abilities(void)
+{
+	static const struct abilities all[] = {
+	    {.backend = "openssl", .tls13 = true, .ed25519 = true, .late_alerts = true, .name_constraints = true},
+	    {.backend = "bearssl"},
+	};
+
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		if (strcmp(all[i].backend, engine_backend_name()) == 0)
+			return &all[i];
+	return NULL;
+}
+
+#endif
