@@ -14,8 +14,13 @@
 /* The least bits of an RSA modulus that has the strength of 112 bits (NIST SP 800-57), as octets. */
 #define LEAST_RSA (2048 / 8)
 
+/* What BearSSL has room for, likewise. */
+#define MOST_RSA (4096 / 8)
+
 /* What the list of names in a CertificateRequest can hold, a length of 2 octets with each (RFC 5246, 7.4.4). */
 #define NAMES_BYTES 65535
+
+enum { OCTET_STRING = 0x04 };
 
 static int
 no_memory(struct fault *f)
@@ -31,72 +36,133 @@ bytes(const struct blob *b)
 
 /* -- the private key ----------------------------------------------------- */
 
-/* Copies a big-endian number, without what pads it, to the end of what is there. */
+/* Copies a big-endian number to the end of what is there. */
 static void
-append(struct key *k, size_t *at, unsigned char **to, size_t *n, const unsigned char *from, size_t length)
+append(struct key *k, size_t *at, unsigned char **to, size_t *n, struct span from)
 {
-	for (; length > 1 && *from == 0; length--)
-		from++;
 	*to = k->bytes + *at;
-	*n = length;
-	memcpy(*to, from, length);
-	*at += length;
+	*n = from.n;
+	memcpy(*to, from.p, from.n);
+	*at += from.n;
 }
 
+/* The INTEGERs of an RSAPrivateKey behind its version (RFC 8017, A.1.2). */
+enum { N, E, D, P, Q, DP, DQ, IQ, NUMBERS };
+
 static void
-take_rsa(struct key *k, const br_rsa_private_key *from)
+take_rsa(struct key *k, const struct span number[NUMBERS])
 {
-	br_rsa_private_key *to = &k->rsa;
 	size_t at = 0;
 
 	k->type = BR_KEYTYPE_RSA;
-	to->n_bitlen = from->n_bitlen;
-	append(k, &at, &to->p, &to->plen, from->p, from->plen);
-	append(k, &at, &to->q, &to->qlen, from->q, from->qlen);
-	append(k, &at, &to->dp, &to->dplen, from->dp, from->dplen);
-	append(k, &at, &to->dq, &to->dqlen, from->dq, from->dqlen);
-	append(k, &at, &to->iq, &to->iqlen, from->iq, from->iqlen);
+	append(k, &at, &k->n, &k->nlen, number[N]);
+	append(k, &at, &k->e, &k->elen, number[E]);
+	append(k, &at, &k->rsa.p, &k->rsa.plen, number[P]);
+	append(k, &at, &k->rsa.q, &k->rsa.qlen, number[Q]);
+	append(k, &at, &k->rsa.dp, &k->rsa.dplen, number[DP]);
+	append(k, &at, &k->rsa.dq, &k->rsa.dqlen, number[DQ]);
+	append(k, &at, &k->rsa.iq, &k->rsa.iqlen, number[IQ]);
+	k->rsa.n_bitlen = (uint32_t)k->nlen * 8;
+	for (unsigned char top = k->n[0]; !(top & 0x80); top = (unsigned char)(top << 1))
+		k->rsa.n_bitlen--;
 }
 
 static void
-take_ec(struct key *k, const br_ec_private_key *from)
+take_ec(struct key *k, int curve, struct span number)
 {
 	size_t at = 0;
 
 	k->type = BR_KEYTYPE_EC;
-	k->ec.curve = from->curve;
-	append(k, &at, &k->ec.x, &k->ec.xlen, from->x, from->xlen);
+	k->ec.curve = curve;
+	append(k, &at, &k->ec.x, &k->ec.xlen, number);
+}
+
+/* Takes a positive number off *in. */
+static int
+positive(struct span *in, struct span *number)
+{
+	if (der_expect(in, DER_INTEGER, number) < 0 || number->n == 0 || number->p[0] > 0x7f)
+		return -1;
+	for (; number->n > 1 && number->p[0] == 0; number->n--)
+		number->p++;
+	return number->p[0] == 0 ? -1 : 0;
+}
+
+/*
+ * An RSA key by itself or in PKCS#8 (RFC 5958) is read here: the library's
+ * decoder drops the modulus, and writes past its end where a key is too large.
+ * Returns 0 and the sequence of its numbers, or -1: it is none.
+ */
+static int
+find_rsa(struct span der, struct span *key)
+{
+	static const unsigned char rsa[] = {0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1};
+	struct span skipped, algorithm, oid, inside;
+
+	if (der_expect(&der, DER_SEQUENCE, key) < 0)
+		return -1;
+	inside = *key;
+	if (der_expect(&inside, DER_INTEGER, &skipped) < 0)
+		return -1;
+	if (der_expect(&inside, DER_SEQUENCE, &algorithm) < 0)
+		return der_expect(&inside, DER_INTEGER, &skipped);
+	if (der_expect(&algorithm, DER_OID, &oid) < 0 || oid.n != sizeof rsa || memcmp(oid.p, rsa, oid.n) != 0)
+		return -1;
+	if (der_expect(&inside, OCTET_STRING, &skipped) < 0 || der_expect(&skipped, DER_SEQUENCE, key) < 0)
+		*key = (struct span){0};
+	return 0;
+}
+
+static int
+load_rsa(struct key *k, struct span key, const struct blob *b, struct fault *f)
+{
+	struct span version, number[NUMBERS];
+
+	if (der_expect(&key, DER_INTEGER, &version) < 0 || version.n != 1 || version.p[0] != 0)
+		return fault_set(f, FAULT_CONTEXT, "%s: not a private key: no RSA key of two primes", b->name);
+	for (size_t i = 0; i < NUMBERS; i++)
+		if (positive(&key, &number[i]) < 0)
+			return fault_set(f, FAULT_CONTEXT, "%s: not a private key: malformed RSA key", b->name);
+	if (number[N].n > MOST_RSA)
+		return fault_set(
+		    f, FAULT_CONTEXT, "%s: RSA keys of more than 4096 bits cannot be used with BearSSL", b->name);
+	for (size_t i = E; i < NUMBERS; i++)
+		if (number[i].n > (i == D ? MOST_RSA : MOST_RSA / 2))
+			return fault_set(f, FAULT_CONTEXT, "%s: not a private key: unequal primes", b->name);
+	take_rsa(k, number);
+	return 0;
 }
 
 /* A private EC key is a number from 1 to the order of the group, less one: the library takes that for granted. */
 static bool
-in_range(const br_ec_private_key *ec)
+in_range(int curve, struct span x)
 {
 	size_t n;
-	const unsigned char *order = br_ec_get_default()->order(ec->curve, &n);
+	const unsigned char *order = br_ec_get_default()->order(curve, &n);
 
-	if (ec->xlen == 0 || (ec->xlen == 1 && ec->x[0] == 0))
+	if (x.n == 0 || x.p[0] == 0)
 		return false;
-	return ec->xlen < n || (ec->xlen == n && memcmp(ec->x, order, n) < 0);
+	return x.n < n || (x.n == n && memcmp(x.p, order, n) < 0);
 }
 
 static int
 take(struct key *k, const br_skey_decoder_context *d, const struct blob *b, struct fault *f)
 {
+	const br_ec_private_key *ec = br_skey_decoder_get_ec(d);
 	int error = br_skey_decoder_last_error(d);
+	struct span number;
 
 	if (error == BR_ERR_X509_UNSUPPORTED)
 		return fault_set(f, FAULT_CONTEXT,
 		    "%s: keys of this type cannot be used: BearSSL knows RSA and EC on P-256, P-384 and P-521",
 		    b->name);
-	if (error)
+	if (error || !ec)
 		return fault_set(f, FAULT_CONTEXT, "%s: not a private key: %s", b->name, reason_text(error));
-	if (br_skey_decoder_key_type(d) == BR_KEYTYPE_RSA)
-		take_rsa(k, br_skey_decoder_get_rsa(d));
-	else
-		take_ec(k, br_skey_decoder_get_ec(d));
-	if (k->type == BR_KEYTYPE_EC && !in_range(&k->ec))
+	for (number = (struct span){ec->x, ec->xlen}; number.n > 1 && number.p[0] == 0; number.n--)
+		number.p++;
+	if (!in_range(ec->curve, number))
 		return fault_set(f, FAULT_CONTEXT, "%s: not a private key: out of its curve's range", b->name);
+	take_ec(k, ec->curve, number);
 	return 0;
 }
 
@@ -104,11 +170,14 @@ int
 key_load(struct key *k, const struct blob *b, struct fault *f)
 {
 	br_skey_decoder_context d;
+	struct span rsa;
 	int got;
 
 	*k = (struct key){0};
 	if (!der_is_sequence(bytes(b)))
 		return fault_set(f, FAULT_CONTEXT, "%s: not a private key: not one DER sequence", b->name);
+	if (find_rsa(bytes(b), &rsa) == 0)
+		return load_rsa(k, rsa, b, f);
 	br_skey_decoder_init(&d);
 	br_skey_decoder_push(&d, b->p, b->n);
 	got = take(k, &d, b, f);
@@ -119,11 +188,19 @@ key_load(struct key *k, const struct blob *b, struct fault *f)
 void
 key_copy(struct key *to, const struct key *from)
 {
+	const struct span number[NUMBERS] = {[N] = {from->n, from->nlen},
+	    [E] = {from->e, from->elen},
+	    [P] = {from->rsa.p, from->rsa.plen},
+	    [Q] = {from->rsa.q, from->rsa.qlen},
+	    [DP] = {from->rsa.dp, from->rsa.dplen},
+	    [DQ] = {from->rsa.dq, from->rsa.dqlen},
+	    [IQ] = {from->rsa.iq, from->rsa.iqlen}};
+
 	*to = (struct key){0};
 	if (from->type == BR_KEYTYPE_RSA)
-		take_rsa(to, &from->rsa);
+		take_rsa(to, number);
 	else if (from->type == BR_KEYTYPE_EC)
-		take_ec(to, &from->ec);
+		take_ec(to, from->ec.curve, (struct span){from->ec.x, from->ec.xlen});
 }
 
 void
@@ -159,19 +236,10 @@ weak(const br_x509_pkey *k)
 }
 
 static bool
-rsa_belongs(const br_rsa_private_key *private, const br_rsa_public_key *public)
+rsa_belongs(const struct key *k, const br_rsa_public_key *public)
 {
-	unsigned char n[BR_X509_BUFSIZE_SIG];
-	uint32_t e = br_rsa_compute_pubexp_get_default()(private), shown = 0;
-	br_rsa_compute_modulus modulus = br_rsa_compute_modulus_get_default();
-	size_t length = modulus(NULL, private);
-
-	/* Where e is 0 it has more than 32 bits, and is not worth the trouble: the modulus says it all. */
-	for (size_t i = 0; i < public->elen; i++)
-		shown = shown << 8 | public->e[i];
-	if (length != public->nlen || length > sizeof n || (e && (public->elen > sizeof e || shown != e)))
-		return false;
-	return modulus(n, private) == length && memcmp(n, public->n, length) == 0;
+	return k->nlen == public->nlen && memcmp(k->n, public->n, k->nlen) == 0 && k->elen == public->elen &&
+	       memcmp(k->e, public->e, k->elen) == 0;
 }
 
 static bool
@@ -191,7 +259,7 @@ belongs(const struct key *k, const br_x509_pkey *public)
 {
 	if (k->type != public->key_type)
 		return false;
-	return k->type == BR_KEYTYPE_RSA ? rsa_belongs(&k->rsa, &public->key.rsa) : ec_belongs(&k->ec, &public->key.ec);
+	return k->type == BR_KEYTYPE_RSA ? rsa_belongs(k, &public->key.rsa) : ec_belongs(&k->ec, &public->key.ec);
 }
 
 static int

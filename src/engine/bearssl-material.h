@@ -17,12 +17,14 @@
 /* The longest chain, of our own or a peer's: certificates, and bytes of them all. */
 enum { CHAIN_CERTIFICATES = 16, CHAIN_BYTES = 65536 };
 
-/* A private key; rsa and ec point into bytes. */
+/* A private key, for RSA with its public numbers n and e; everything points into bytes. */
 struct key {
 	int type; /* BR_KEYTYPE_RSA, BR_KEYTYPE_EC; 0: no key */
 	br_rsa_private_key rsa;
 	br_ec_private_key ec;
-	unsigned char bytes[3 * BR_X509_BUFSIZE_SIG]; /* as much as br_skey_decoder_context has */
+	unsigned char *n, *e;
+	size_t nlen, elen;
+	unsigned char bytes[2048]; /* n, e and five halves of 4096 bits: 2048 octets at most */
 };
 
 /* Each _load returns 0, or -1 with *f: FAULT_CONTEXT names the blob at fault. The caller wipes or frees in any case. */

@@ -102,7 +102,7 @@ static const struct {
     ALERT(10, "unexpected message"),
     ALERT(20, "bad record mac"),
     ALERT(22, "record overflow"),
-    {40, "the peer sent the alert handshake failure", "no common cipher suite"},
+    {40, "the peer sent the alert handshake failure", "no common version or cipher suite"},
     ALERT(41, "no certificate"),
     ALERT(42, "bad certificate"),
     ALERT(43, "unsupported certificate"),

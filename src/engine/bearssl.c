@@ -50,6 +50,8 @@ struct engine {
 	unsigned facts;
 	bool closed, sealed; /* close_notify was queued by us; what goes out is encrypted from here on */
 	struct flow in, out;
+	unsigned char offered[2]; /* the newest version that a client has, once `heard` bytes of it reach so far */
+	size_t heard;
 	struct span rest;  /* after a failure: what is left of the record that was going out */
 	struct span alert; /* and the alert behind it, within alert_bytes */
 	struct span kept;  /* decrypted before engine_close, which makes the library forget it; within kept_bytes */
@@ -319,6 +321,26 @@ follow(struct flow *w, const unsigned char *p, size_t n)
 	record_feed(&w->record, p, n);
 }
 
+/* A client's version stands behind the headers of its first record (5 octets) and message (4). */
+static void
+overhear(struct engine *e, const unsigned char *p, size_t n)
+{
+	enum { BEFORE = 9, BEHIND = BEFORE + sizeof e->offered };
+
+	for (size_t i = 0; i < n && e->heard < BEHIND; i++, e->heard++)
+		if (e->heard >= BEFORE)
+			e->offered[e->heard - BEFORE] = p[i];
+}
+
+/* A client that is too old does not understand an alert in a newer version, as the library sends it. */
+static void
+speak_down(struct engine *e, unsigned char *record)
+{
+	if (e->role == ENGINE_SERVER && !(e->facts & ENGINE_UP) && record[0] == ALERT && !e->out.type &&
+	    e->offered[0] == BR_TLS12 >> 8 && e->offered[1] < (BR_TLS12 & 0xff))
+		memcpy(record + 1, e->offered, sizeof e->offered);
+}
+
 /* Tells the peer, where that can be done in the clear: the library itself stops without a word. */
 static void
 queue_alert(struct engine *e, unsigned char description)
@@ -397,8 +419,10 @@ void
 engine_wire_in_ack(struct engine *e, size_t n)
 {
 	size_t going, room;
+	const unsigned char *p = br_ssl_engine_recvrec_buf(e->tls, &room);
 
-	follow(&e->in, br_ssl_engine_recvrec_buf(e->tls, &room), n);
+	follow(&e->in, p, n);
+	overhear(e, p, n);
 	/* A failure lets go of the record that is on its way out. It stays where it is. */
 	e->rest.p = br_ssl_engine_sendrec_buf(e->tls, &going);
 	e->rest.n = going;
@@ -412,13 +436,16 @@ size_t
 engine_wire_out(struct engine *e, const unsigned char **buf)
 {
 	const struct span *left = e->rest.n > 0 ? &e->rest : &e->alert;
+	unsigned char *p;
 	size_t n;
 
 	if (e->facts & ENGINE_FAILED) {
 		*buf = left->p;
 		return left->n;
 	}
-	*buf = br_ssl_engine_sendrec_buf(e->tls, &n);
+	*buf = p = br_ssl_engine_sendrec_buf(e->tls, &n);
+	if (n > 0)
+		speak_down(e, p);
 	return n;
 }
 
