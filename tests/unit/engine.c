@@ -332,6 +332,65 @@ a_flipped_bit_fails(void **state)
 	(void)state;
 }
 
+/* What was decrypted before our own close_notify is still there behind it. */
+static void
+closing_drops_nothing(void **state)
+{
+	struct identity id = identity_make("localhost", "P-256", &ca);
+
+	(void)state;
+	for (int newest = ENGINE_NEWEST; newest <= ENGINE_TLS12; newest++) {
+		struct side server, client;
+
+		open_pair(&server, &client, &id, (enum engine_version)newest);
+		run(&server, &client, SIZE_MAX);
+		client.total = 1000;
+		server.deaf = true;
+		run(&server, &client, SIZE_MAX);
+		engine_close(server.engine);
+		run(&server, &client, SIZE_MAX);
+		assert_true(engine_facts(client.engine) & ENGINE_NOTIFIED);
+		server.deaf = false;
+		run(&server, &client, SIZE_MAX);
+		assert_int_equal(server.got, 1000);
+		assert_false((engine_facts(server.engine) | engine_facts(client.engine)) & ENGINE_FAILED);
+		close_side(&server);
+		close_side(&client);
+	}
+	identity_free(&id);
+}
+
+/* A record that is half sent when the engine fails is sent to its end. */
+static void
+a_failure_lets_records_out(void **state)
+{
+	struct identity id = identity_make("localhost", "P-256", &ca);
+
+	(void)state;
+	for (int newest = ENGINE_NEWEST; newest <= ENGINE_TLS12; newest++) {
+		/* No record of any version: its type is unknown, and its length too large. */
+		const unsigned char junk[] = {99, 3, 3, 0xff, 0xff};
+		struct side server, client;
+		unsigned char *in;
+
+		open_pair(&server, &client, &id, (enum engine_version)newest);
+		run(&server, &client, SIZE_MAX);
+		server.total = 1000;
+		assert_int_equal(give(&server), 1000);
+		assert_int_equal(carry(server.engine, client.engine, 3), 3);
+		assert_true(engine_wire_in(server.engine, &in) >= sizeof junk);
+		memcpy(in, junk, sizeof junk);
+		engine_wire_in_ack(server.engine, sizeof junk);
+		assert_true(engine_facts(server.engine) & ENGINE_FAILED);
+		run(&server, &client, SIZE_MAX);
+		assert_int_equal(client.got, 1000);
+		assert_int_equal(!!(engine_facts(client.engine) & ENGINE_FAILED), abilities()->late_alerts);
+		close_side(&server);
+		close_side(&client);
+	}
+	identity_free(&id);
+}
+
 /* What a client shows, what the server asks, and whether they get together. */
 static void
 client_certificates(void **state)
@@ -507,6 +566,8 @@ main(void)
 	    cmocka_unit_test(close_notify),
 	    cmocka_unit_test(a_deaf_reader_holds_the_wire_back),
 	    cmocka_unit_test(a_flipped_bit_fails),
+	    cmocka_unit_test(closing_drops_nothing),
+	    cmocka_unit_test(a_failure_lets_records_out),
 	    cmocka_unit_test(client_certificates),
 	    cmocka_unit_test(a_client_refuses_wrong_servers),
 	    cmocka_unit_test(bad_material_is_refused),
