@@ -3,10 +3,12 @@
 #   make           builds build/s6-tlsd; BACKEND=bearssl chooses the TLS library
 #   make deps      installs what build, tests and demo need (Debian, as root)
 #   make test      every test; PYTEST='-k word' chooses among those of the program
+#   make fuzz      every fuzz harness for SECONDS each, with clang
 #   make demo      a TLS server in front of a shell script, shown step by step
 #   make install   to PREFIX, below DESTDIR if that is set
 
 PREFIX ?= /usr/local
+SECONDS ?= 60
 BACKEND = openssl
 
 ifeq ($(filter $(BACKEND),openssl bearssl),)
@@ -32,6 +34,13 @@ test: deps
 	@$(MAKE) --no-print-directory all
 	@tools/test build $(PYTEST)
 
+fuzz:
+	@command -v clang >/dev/null || { echo 's6-tlsd: make fuzz needs clang' >&2; exit 1; }
+	@$(MAKE) --no-print-directory deps
+	@[ -e build-fuzz/build.ninja ] || CC=clang meson setup build-fuzz -Dfuzz=true
+	@ninja -C build-fuzz
+	@tools/fuzz build-fuzz $(SECONDS)
+
 demo: deps
 	@$(MAKE) --no-print-directory all
 	@demo/demo.sh
@@ -43,6 +52,6 @@ install: $(if $(wildcard build/s6-tlsd),,all)
 	install -m 644 man/s6-tlsd.8 $(DESTDIR)$(PREFIX)/share/man/man8/
 
 clean:
-	rm -rf build
+	rm -rf build build-fuzz
 
-.PHONY: all configure deps test demo install clean
+.PHONY: all configure deps test fuzz demo install clean

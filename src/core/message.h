@@ -14,10 +14,11 @@
 
 enum message_type {
 	/* From the engine. */
-	MSG_UP = 1, /* handshake complete; body: the session block */
-	MSG_END,    /* the connection is over; body: struct report */
-	MSG_FAULT,  /* the engine could not be set up; body: struct fault */
-	MSG_ASK,    /* has prog exited? */
+	MSG_UP = 1,	   /* handshake complete; body: the session block */
+	MSG_END,	   /* the connection is over; body: struct report */
+	MSG_FAULT,	   /* the engine could not be set up; body: struct fault */
+	MSG_ASK,	   /* has prog exited? */
+	MSG_ASK_PATIENTLY, /* likewise, when its stdout has just closed: wait ASK_PATIENCE_MS for it */
 	/* From the monitor. */
 	MSG_RUN,     /* prog runs */
 	MSG_NOT_RUN, /* prog will not run */
@@ -25,6 +26,9 @@ enum message_type {
 	MSG_ALIVE,   /* the other answer */
 	MSG_STOP,    /* end the connection as after a failure */
 };
+
+/* How long a process may take from closing its descriptors to its end. */
+#define ASK_PATIENCE_MS 20
 
 /* How a connection ended. */
 struct report {

@@ -88,10 +88,20 @@ fail(struct relay *r, enum relay_end end, enum relay_tx next, unsigned facts)
 	return stop_tx(r, next, facts);
 }
 
+/* An answer that prog has not ended is cut, wherever its next byte is, where no alert tells the peer so. */
+static void
+cut_answer(struct relay *r)
+{
+	if (r->net == NET_OPEN && r->stage == RELAY_RUNNING && r->tx == TX_OPEN && !r->exited)
+		r->lost = true;
+}
+
 /* A failure of the wire, or of what came from it. */
 static unsigned
 fail_wire(struct relay *r, enum relay_end end, unsigned facts)
 {
+	if (end == END_CUT || end == END_NO_NOTIFY)
+		cut_answer(r);
 	return fail(r, end, end == END_RESET ? TX_DEAD : TX_FLUSH, facts);
 }
 
@@ -119,14 +129,17 @@ wire_reset(struct relay *r, unsigned facts)
 	if (r->doubt != END_NONE)
 		return 0;
 	todo = judge(r, END_RESET, facts);
-	return r->doubt != END_NONE ? todo : todo | stop_tx(r, TX_DEAD, facts);
+	if (r->doubt != END_NONE)
+		return todo;
+	end_rx(r);
+	return todo | stop_tx(r, TX_DEAD, facts);
 }
 
 /* The wire takes nothing any more; what it still holds for us is read to its end. */
 static unsigned
 wire_refused(struct relay *r, unsigned facts)
 {
-	if (r->stage != RELAY_RUNNING || r->net != NET_OPEN || r->rx != RX_OPEN)
+	if (r->stage != RELAY_RUNNING || r->net != NET_OPEN || r->rx != RX_OPEN || taken(r))
 		return wire_reset(r, facts);
 	r->end = END_RESET;
 	return stop_tx(r, TX_DEAD, facts);
@@ -205,15 +218,6 @@ prog_exit(struct relay *r, unsigned facts)
 	return todo | close_prog_in(r);
 }
 
-/* An end that comes from outside: an answer that prog has not ended is cut, wherever its next byte is. */
-static void
-interrupt(struct relay *r)
-{
-	if (r->net == NET_OPEN && r->stage == RELAY_RUNNING && r->tx == TX_OPEN)
-		r->lost = true;
-	r->doubt = END_NONE;
-}
-
 /* An end without a word. */
 static unsigned
 give_up(struct relay *r, enum relay_end end, unsigned facts)
@@ -259,11 +263,13 @@ take(struct relay *r, enum relay_event event, unsigned facts)
 	case EV_STALLED: return give_up(r, END_STALLED, facts);
 	case EV_LINGERED: return r->net == NET_LINGER ? give_up(r, r->end, facts) : 0;
 	case EV_SIGNAL:
-		interrupt(r);
+		cut_answer(r);
+		r->doubt = END_NONE;
 		return r->net == NET_LINGER ? give_up(r, r->end, facts) : fail(r, END_SIGNAL, TX_FLUSH, facts);
 	case EV_ORPHANED:
+		cut_answer(r);
 		r->exited = true;
-		interrupt(r);
+		r->doubt = END_NONE;
 		return give_up(r, END_ORPHANED, facts);
 	case EV_COUNT: break;
 	}

@@ -9,14 +9,15 @@
 
 enum { UTC_TIME = 0x17, GENERALIZED_TIME = 0x18 };
 
-/* Days from 1970-01-01 to the civil date; years from March, so that leap days come last. */
+/* Days from 1970-01-01 to the civil date; years from March, so that leap days come last, and 400 more, so that none is
+ * negative. */
 static int64_t
 days(int64_t year, int64_t month, int64_t day)
 {
-	int64_t y = month > 2 ? year : year - 1;
+	int64_t y = (month > 2 ? year : year - 1) + 400;
 	int64_t m = (month + 9) % 12;
 
-	return 365 * y + y / 4 - y / 100 + y / 400 + (m * 306 + 5) / 10 + day - 1 - 719468;
+	return 365 * y + y / 4 - y / 100 + y / 400 + (m * 306 + 5) / 10 + day - 1 - 719468 - 146097;
 }
 
 static bool

@@ -15,6 +15,7 @@
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
 
+#include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,6 +157,52 @@ wire_method(void)
 	return m;
 }
 
+/* -- the library's memory ------------------------------------------------ */
+
+/* The library's decoders free copies of a private key as they stand, so nothing is freed here without being wiped. */
+static void *
+allocate(size_t n, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return malloc(n);
+}
+
+static void
+release(void *p, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	if (p)
+		explicit_bzero(p, malloc_usable_size(p));
+	free(p);
+}
+
+static void *
+reallocate(void *p, size_t n, const char *file, int line)
+{
+	void *q = n ? malloc(n) : NULL;
+	size_t old = p ? malloc_usable_size(p) : 0;
+
+	if (p && q)
+		memcpy(q, p, old < n ? old : n);
+	if (q || !n)
+		release(p, file, line);
+	return q;
+}
+
+/* To be called before the library has allocated anything. Returns whether the three are in force. */
+static bool
+wipe_freed_memory(void)
+{
+	CRYPTO_malloc_fn m;
+	CRYPTO_realloc_fn r;
+	CRYPTO_free_fn f;
+
+	CRYPTO_get_mem_functions(&m, &r, &f);
+	return f == release || CRYPTO_set_mem_functions(allocate, reallocate, release) == 1;
+}
+
 /* -- context ------------------------------------------------------------- */
 
 /* The library's own word for what just failed. */
@@ -285,9 +332,12 @@ set_policy(struct engine_context *c, const struct engine_policy *p, struct fault
 static int
 fill_context(struct engine_context *c, const struct engine_policy *p, struct fault *f)
 {
+	if (!wipe_freed_memory())
+		return fault_set(f, FAULT_ENGINE, "OpenSSL was in use before it was set up");
 	/* First of all, and for good: no configuration file, so none that the environment names. */
 	if (OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1)
 		return fault_set(f, FAULT_ENGINE, "cannot start OpenSSL: %s", library_reason());
+	ERR_clear_error();
 	c->role = p->role;
 	c->verify = p->verify;
 	c->ctx = SSL_CTX_new(p->role == ENGINE_SERVER ? TLS_server_method() : TLS_client_method());
@@ -310,7 +360,6 @@ engine_prepare(const struct engine_policy *policy, struct fault *f)
 		fault_set(f, FAULT_SYSTEM, "out of memory");
 		return NULL;
 	}
-	ERR_clear_error();
 	if (fill_context(c, policy, f) == 0)
 		return c;
 	engine_context_free(c);

@@ -54,6 +54,21 @@ show(const struct config *config)
 	return fflush(stdout) == 0 ? 0 : FAULT_SYSTEM;
 }
 
+/* Sends messages where --log-fd says. Fds 0 and 1 are not the monitor's to write to, whatever they are. */
+static int
+direct_log(const struct config *config, struct fault *f)
+{
+	log_verbosity(config->verbosity);
+	if (config->log_fd < 0)
+		return 0;
+	if (config->log_fd <= STDOUT_FILENO || fds_is_connection(config->log_fd))
+		return fault_set(f, FAULT_USAGE, "--log-fd=%d is the connection itself", config->log_fd);
+	if (!fds_open(config->log_fd))
+		return fault_set(f, FAULT_USAGE, "--log-fd=%d is not open", config->log_fd);
+	log_to(config->log_fd);
+	return 0;
+}
+
 static void
 parse(struct config *config, char *const argv[])
 {
@@ -62,26 +77,23 @@ parse(struct config *config, char *const argv[])
 
 	if (options_parse(config, argv, &f) == 0)
 		return;
+	(void)direct_log(config, &(struct fault){0}); /* as far as it was understood */
 	if (options_usage(usage, sizeof usage) > 0)
 		log_line(LOG_LEVEL_FATAL, "%s; usage: %s", f.text, usage);
 	exit(FAULT_USAGE);
 }
 
-/* Sees to it that messages go where they should, and nothing else does. */
+/* Takes the connection away from everything but fds 0 and 1. */
 static int
-prepare_fds(const struct config *config, struct fault *f)
+prepare_fds(const struct config *config, int missing, struct fault *f)
 {
 	char peer[128];
 
-	log_verbosity(config->verbosity);
-	if (config->log_fd >= 0) {
-		if (fds_is_connection(config->log_fd))
-			return fault_set(f, FAULT_USAGE, "--log-fd=%d is the connection itself", config->log_fd);
-		if (!fds_open(config->log_fd))
-			return fault_set(f, FAULT_USAGE, "--log-fd=%d is not open", config->log_fd);
-		log_to(config->log_fd);
-	}
-	if (fds_check(f) < 0 || fds_hide_connection(f) < 0)
+	if (direct_log(config, f) < 0)
+		return -1;
+	if (missing >= 0)
+		return fault_set(f, FAULT_SYSTEM, "fd %d, where the network should be, is closed", missing);
+	if (fds_hide_connection(f) < 0)
 		return -1;
 	peer_name(peer, sizeof peer);
 	log_peer(peer);
@@ -115,17 +127,17 @@ main(int argc, char *argv[])
 	struct privileges privileges;
 	struct config config;
 	struct fault f;
-	int code;
+	int missing, code;
 
 	(void)argc;
 	(void)signal(SIGPIPE, SIG_IGN); /* nobody reading a message must not change the exit code */
-	if (fds_open_stderr(&f) < 0)
+	if (fds_occupy(&missing, &f) < 0)
 		exit((int)f.code);
 	log_start(fds_is_connection(STDERR_FILENO));
 	parse(&config, argv);
 	if (config.show != SHOW_NONE)
 		return show(&config);
-	if (prepare_fds(&config, &f) < 0)
+	if (prepare_fds(&config, missing, &f) < 0)
 		die(&f);
 	context = prepare(&config, &privileges, &f);
 	if (!context)

@@ -21,7 +21,7 @@ channel_send(int fd, const unsigned char *message, size_t n)
 	ssize_t sent;
 
 	do
-		sent = send(fd, message, n, MSG_NOSIGNAL);
+		sent = send(fd, message, n, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (sent < 0 && errno == EINTR);
 	return sent == (ssize_t)n ? 0 : -1;
 }

@@ -12,7 +12,8 @@
 /* Two connected ends, close-on-exec, that keep the bounds of messages. */
 int channel_create(int ends[2], struct fault *f);
 
-/* Sends a message. Returns 0, or -1 when the other side is gone. */
+/* Sends a message without waiting. Returns 0, or -1 when the other side is gone, or (errno EAGAIN) does not read what
+ * it is sent. */
 int channel_send(int fd, const unsigned char *message, size_t n);
 
 /* Sends a message that is its type alone. */

@@ -20,28 +20,26 @@ failed(struct fault *f, const char *what)
 	return fault_set(f, FAULT_SYSTEM, "cannot %s: %s", what, strerror(errno));
 }
 
-int
-fds_open_stderr(struct fault *f)
-{
-	int fd;
-
-	if (fds_open(STDERR_FILENO))
-		return 0;
-	fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return failed(f, "open /dev/null");
-	if (fd == STDERR_FILENO)
-		return fcntl(fd, F_SETFD, 0) < 0 ? failed(f, "open fd 2") : 0;
-	if (dup2(fd, STDERR_FILENO) < 0)
-		return failed(f, "open fd 2");
-	(void)close(fd);
-	return 0;
-}
-
 bool
 fds_open(int fd)
 {
 	return fcntl(fd, F_GETFD) >= 0;
+}
+
+int
+fds_occupy(int *missing, struct fault *f)
+{
+	*missing = -1;
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fds_open(fd))
+			continue;
+		/* The lowest that is free: fd itself. prog is to inherit it. */
+		if (open("/dev/null", O_RDWR) < 0) /* NOLINT(android-cloexec-open) */
+			return failed(f, "open /dev/null");
+		if (fd != STDERR_FILENO && *missing < 0)
+			*missing = fd;
+	}
+	return 0;
 }
 
 bool
@@ -55,15 +53,6 @@ fds_is_connection(int fd)
 		if (fstat(i, &other) == 0 && other.st_dev == own.st_dev && other.st_ino == own.st_ino)
 			return true;
 	return false;
-}
-
-int
-fds_check(struct fault *f)
-{
-	for (int fd = STDIN_FILENO; fd <= STDOUT_FILENO; fd++)
-		if (!fds_open(fd))
-			return fault_set(f, FAULT_SYSTEM, "fd %d, where the network should be, is closed", fd);
-	return 0;
 }
 
 /* Where /proc is not there to tell which descriptors are open, this many are tried. */

@@ -10,17 +10,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Opens fd 2 on /dev/null if it is closed. Returns -1 with *f when that fails. */
-int fds_open_stderr(struct fault *f);
+/*
+ * Opens whichever of fds 0, 1 and 2 is closed on /dev/null, before anything
+ * else is opened and lands there. Sets *missing to the first of 0 and 1 that
+ * was closed, or to -1. Returns -1 with *f when that fails.
+ */
+int fds_occupy(int *missing, struct fault *f);
 
 /* Whether fd is open. */
 bool fds_open(int fd);
 
 /* Whether fd is the same socket or pipe as fd 0 or fd 1. A terminal is none: it is where a person reads. */
 bool fds_is_connection(int fd);
-
-/* Fails with FAULT_SYSTEM when fd 0 or 1 is closed. */
-int fds_check(struct fault *f);
 
 /*
  * Takes the connection away from all descriptors but 0 and 1: fd 2 becomes

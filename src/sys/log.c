@@ -79,6 +79,10 @@ log_line(enum log_level level, const char *fmt, ...)
 	(void)vsnprintf(line + n, room - n, fmt, ap);
 	va_end(ap);
 	n += strlen(line + n);
+	/* A file name can hold anything; a line is one line. */
+	for (size_t i = 0; i < n; i++)
+		if (line[i] < 0x20 || line[i] > 0x7e)
+			line[i] = '?';
 	if (logger.fd < 0) {
 		syslog(priorities[level], "%s", line + strlen("s6-tlsd: "));
 		return;

@@ -39,7 +39,8 @@ struct loop {
 	bool exited;		   /* prog has; of what it wrote, `rest` bytes are still in the pipe */
 	size_t rest;
 	size_t unsent; /* bytes of ours in the socket, when the stall timer last looked */
-	int64_t now, start, activity, taken, lingering; /* ms: of the last byte in, the last byte out, since when */
+	/* Moments, in ms: of the last byte in, of the last byte out, of the beginning of the linger, of prog's EOF. */
+	int64_t now, start, activity, taken, lingering, prog_eof;
 	bool reported;
 	bool progress;	/* this turn moved a byte, told an event or waited in vain */
 	unsigned spins; /* turns in a row that did not */
@@ -88,12 +89,10 @@ facts(struct loop *l, enum relay_event event)
 
 /* -- what the relay asks for --------------------------------------------- */
 
-static void
+static bool
 tell(struct loop *l, const unsigned char *message, long n)
 {
-	/* A monitor that is gone is noticed at the channel's next poll. */
-	if (n > 0)
-		(void)channel_send(l->channel, message, (size_t)n);
+	return n > 0 && channel_send(l->channel, message, (size_t)n) == 0;
 }
 
 /* Nothing but the report of the failure is left. */
@@ -102,7 +101,7 @@ tell_fault(struct loop *l, const struct fault *f)
 {
 	static unsigned char message[MESSAGE_MAX];
 
-	tell(l, message, message_fault(message, f));
+	(void)tell(l, message, message_fault(message, f));
 	l->reported = true;
 }
 
@@ -119,8 +118,7 @@ report_up(struct loop *l)
 		tell_fault(l, &f);
 		return false;
 	}
-	tell(l, message, message_up(message, &session));
-	return true;
+	return tell(l, message, message_up(message, &session));
 }
 
 /* What to say of an end that is a failure. */
@@ -159,8 +157,19 @@ report_end(struct loop *l)
 	if (l->reported)
 		return;
 	describe(l, report.text, sizeof report.text);
-	tell(l, message, message_end(message, &report));
+	(void)tell(l, message, message_end(message, &report));
 	l->reported = true;
+}
+
+/* A process that exits closes its descriptors a moment before it can be waited for. */
+static bool
+stdout_just_closed(const struct loop *l)
+{
+	struct pollfd p = {.fd = l->prog_out, .events = POLLIN};
+
+	if (l->prog_out < 0)
+		return l->now - l->prog_eof <= ASK_PATIENCE_MS;
+	return poll(&p, 1, 0) > 0 && p.revents & POLLHUP;
 }
 
 /* Performs a set of actions. Returns whether the relay can go on. */
@@ -184,7 +193,7 @@ perform(struct loop *l, unsigned todo)
 	if (todo & DO_RESET_WIRE)
 		wire_reset(&l->wire);
 	if (todo & DO_ASK)
-		(void)channel_tell(l->channel, MSG_ASK);
+		(void)channel_tell(l->channel, stdout_just_closed(l) ? MSG_ASK_PATIENTLY : MSG_ASK);
 	if (todo & DO_END)
 		report_end(l);
 	return fine;
@@ -338,6 +347,7 @@ read_prog(struct loop *l)
 	if (would_wait(n) && !(l->exited && errno == EAGAIN))
 		return;
 	if (n <= 0) {
+		l->prog_eof = l->now;
 		step(l, EV_PROG_EOF);
 		return;
 	}
@@ -438,7 +448,7 @@ patience(struct loop *l, unsigned want)
 	struct deadline d = next_deadline(l);
 	int64_t left = d.at - l->now;
 
-	if (want & WANT_WIRE_LAST)
+	if (want & WANT_WIRE_LAST && !l->ended)
 		return 0;
 	if (d.at < 0)
 		return -1;
@@ -472,7 +482,7 @@ wait_for(struct loop *l, struct pollfd p[P_COUNT], unsigned want)
 	n = poll(p, P_COUNT, ms);
 	for (int i = 0; n < 0 && i < P_COUNT; i++)
 		p[i].revents = 0;
-	l->progress = n == 0 && ms > 0;
+	l->progress = n < 0 || (n == 0 && ms > 0);
 	l->now = clock_ms();
 }
 
@@ -532,11 +542,7 @@ turn(struct loop *l)
 void
 loop_run(struct engine *e, const struct loop_fds *fds, const struct config *config, int64_t start)
 {
-	struct loop *l = calloc(1, sizeof *l);
-
-	if (!l)
-		return; /* the monitor sees a death without a verdict */
-	*l = (struct loop){.engine = e,
+	struct loop l = {.engine = e,
 	    .config = config,
 	    .prog_in = fds->prog_in,
 	    .prog_out = fds->prog_out,
@@ -546,11 +552,11 @@ loop_run(struct engine *e, const struct loop_fds *fds, const struct config *conf
 	    .taken = start,
 	    .lingering = -1,
 	    .now = clock_ms()};
-	l->relay = relay_start(config->close != CLOSE_FIN, config->close == CLOSE_NOTIFY_HALF, config->enforce);
-	wire_open(&l->wire, fds->wire_in, fds->wire_out);
-	while (l->relay.stage != RELAY_ENDED)
-		turn(l);
-	fds_close(&l->prog_in);
-	fds_close(&l->prog_out);
-	free(l);
+
+	l.relay = relay_start(config->close != CLOSE_FIN, config->close == CLOSE_NOTIFY_HALF, config->enforce);
+	wire_open(&l.wire, fds->wire_in, fds->wire_out);
+	while (l.relay.stage != RELAY_ENDED)
+		turn(&l);
+	fds_close(&l.prog_in);
+	fds_close(&l.prog_out);
 }

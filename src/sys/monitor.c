@@ -34,7 +34,9 @@ struct monitor {
 	pid_t engine, prog; /* 0: not running */
 	bool up;	    /* the engine has reported the handshake */
 	bool reported;	    /* the engine has said how it ended */
-	bool asked;	    /* the engine waits to hear whether prog has exited */
+	bool asked;	    /* the engine asked once whether prog has exited */
+	int64_t answer_at;  /* when to answer that prog lives; -1: not asked, or answered */
+	int64_t patience;   /* when an engine that should be gone is killed; -1: it may live */
 	struct report report;
 	struct outcome outcome;
 	sigset_t mask; /* as it was at the start */
@@ -196,6 +198,26 @@ start_prog(struct monitor *m, const struct session *session, struct fault *f)
 	return privileges_drop(m->privileges, f);
 }
 
+/* -- the engine, told and watched ----------------------------------------- */
+
+/* An engine that should be gone and is not has been taken over, or is stuck. */
+enum { PATIENCE_MS = 5000 };
+
+static void
+expect_exit(struct monitor *m, int64_t ms)
+{
+	if (m->patience < 0)
+		m->patience = clock_ms() + ms;
+}
+
+/* Tells the engine. One that does not read what it is told is not ours any more; one that hung up is seen by that. */
+static void
+tell(struct monitor *m, enum message_type type)
+{
+	if (m->channel >= 0 && channel_tell(m->channel, type) < 0 && errno == EAGAIN)
+		expect_exit(m, 0);
+}
+
 /* -- the engine's messages ----------------------------------------------- */
 
 static void
@@ -212,17 +234,19 @@ take_up(struct monitor *m, const struct session *session)
 	struct fault f;
 
 	m->up = true;
+	if (!m->engine)
+		return; /* it died meanwhile: prog never runs */
 	if (m->outcome.signal) {
-		(void)channel_tell(m->channel, MSG_NOT_RUN);
+		tell(m, MSG_NOT_RUN);
 		return;
 	}
 	log_handshake(m, session);
 	if (start_prog(m, session, &f) == 0) {
-		(void)channel_tell(m->channel, MSG_RUN);
+		tell(m, MSG_RUN);
 		return;
 	}
 	give_fault(m, f.code, f.text);
-	(void)channel_tell(m->channel, MSG_NOT_RUN);
+	tell(m, MSG_NOT_RUN);
 }
 
 static void
@@ -231,6 +255,7 @@ take_end(struct monitor *m)
 	struct relay ended = {.end = m->report.end};
 
 	m->reported = true;
+	expect_exit(m, PATIENCE_MS);
 	if (m->outcome.signal || m->outcome.fault != FAULT_NONE)
 		return;
 	if (relay_failed(&ended))
@@ -262,12 +287,15 @@ take_message(struct monitor *m, const unsigned char *message, size_t n)
 		if (m->up || m->reported || message_read_fault(in, &f) < 0)
 			return false;
 		m->reported = true;
+		expect_exit(m, (int64_t)m->config->linger_ms + PATIENCE_MS);
 		give_fault(m, f.code, f.text);
 		return true;
 	case MSG_ASK:
+	case MSG_ASK_PATIENTLY:
 		if (!m->outcome.ran || m->asked || m->reported || n != 1)
 			return false;
 		m->asked = true;
+		m->answer_at = clock_ms() + (message[0] == MSG_ASK ? 0 : ASK_PATIENCE_MS);
 		return true;
 	default: return false;
 	}
@@ -283,10 +311,9 @@ read_channel(struct monitor *m)
 	while (m->channel >= 0 && (n = channel_receive(m->channel, message)) != 0) {
 		if (n > 0 && take_message(m, message, (size_t)n))
 			continue;
-		if (n != -1) {
+		if (n != -1)
 			give_fault(m, FAULT_TLS, "engine sent a malformed message");
-			(void)kill(m->engine, SIGKILL);
-		}
+		expect_exit(m, n == -1 ? PATIENCE_MS : 0);
 		fds_close(&m->channel);
 	}
 }
@@ -298,9 +325,9 @@ engine_exited(struct monitor *m, int status)
 {
 	char text[64];
 
+	m->engine = 0;
 	read_channel(m);
 	fds_close(&m->channel);
-	m->engine = 0;
 	if (m->reported || m->outcome.signal)
 		return;
 	if (WIFSIGNALED(status))
@@ -317,8 +344,8 @@ prog_exited(struct monitor *m, int status)
 	m->outcome.status = status;
 	log_line(LOG_LEVEL_DEBUG, "event=exit %s=%d", WIFSIGNALED(status) ? "signal" : "code",
 	    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-	if (m->channel >= 0)
-		(void)channel_tell(m->channel, MSG_EXITED);
+	m->answer_at = -1; /* this is the answer */
+	tell(m, MSG_EXITED);
 }
 
 /* Whoever it is: children that came with the exec are reaped, and that is all. */
@@ -336,21 +363,6 @@ reap(struct monitor *m)
 	}
 }
 
-/*
- * prog's descriptors close a moment before it can be waited for. What a peer
- * does in that moment must not count, so prog is given a little time to be
- * gone; the connection has failed meanwhile and loses nothing by it.
- */
-enum { GRACE_MS = 20 };
-
-static void
-answer(struct monitor *m)
-{
-	m->asked = false;
-	if (m->prog && m->channel >= 0)
-		(void)channel_tell(m->channel, MSG_ALIVE);
-}
-
 /* -- the end ------------------------------------------------------------- */
 
 /* Acts on the first signal; a second one means now. Returns whether to go on. */
@@ -361,8 +373,8 @@ heed_signals(struct monitor *m)
 		return true;
 	if (!m->outcome.signal) {
 		m->outcome.signal = told_to_end;
-		if (m->channel >= 0)
-			(void)channel_tell(m->channel, MSG_STOP);
+		tell(m, MSG_STOP);
+		expect_exit(m, (int64_t)m->config->linger_ms + PATIENCE_MS);
 		if (m->prog)
 			(void)kill(m->prog, told_to_end); /* fails where the ids do not allow it: prog has its EOF */
 	}
@@ -383,21 +395,41 @@ log_end(const struct monitor *m, int code)
 	    clock_ms() - m->start, code < 0 ? "signal" : "code", code < 0 ? -code : code);
 }
 
+/* Does what it is time for. Returns the time until the next such moment in ms, or -1. */
+static int64_t
+keep_time(struct monitor *m)
+{
+	int64_t now = clock_ms(), next = -1;
+
+	if (m->answer_at >= 0 && now >= m->answer_at) {
+		m->answer_at = -1;
+		tell(m, MSG_ALIVE);
+	}
+	if (m->engine && m->patience >= 0 && now >= m->patience) {
+		m->patience = INT64_MAX;
+		(void)kill(m->engine, SIGKILL);
+	}
+	if (m->answer_at >= 0)
+		next = m->answer_at - now;
+	if (m->engine && m->patience >= 0 && m->patience != INT64_MAX && (next < 0 || m->patience - now < next))
+		next = m->patience - now;
+	return next;
+}
+
+/* Children first: what an engine said before it died is heard when its death is known. */
 static void
 watch(struct monitor *m)
 {
 	sigset_t open = open_mask(m);
 
 	while (m->engine || m->prog) {
+		int64_t ms = keep_time(m);
+		struct timespec wait = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
 		struct pollfd p = {.fd = m->channel, .events = POLLIN};
-		struct timespec grace = {.tv_nsec = GRACE_MS * 1000000L};
-		int n = ppoll(&p, 1, m->asked ? &grace : NULL, &open);
 
-		if (n > 0)
-			read_channel(m);
+		(void)ppoll(&p, 1, ms >= 0 ? &wait : NULL, &open);
 		reap(m);
-		if (m->asked && (n == 0 || !m->prog))
-			answer(m);
+		read_channel(m);
 		if (!heed_signals(m))
 			return;
 	}
@@ -407,7 +439,8 @@ int
 monitor_run(
     struct engine_context *context, const struct config *config, const struct privileges *privileges, int64_t start)
 {
-	struct monitor m = {.config = config, .privileges = privileges, .start = start, .channel = -1};
+	struct monitor m = {
+	    .config = config, .privileges = privileges, .start = start, .channel = -1, .answer_at = -1, .patience = -1};
 	struct fault f;
 	int code;
 

@@ -83,16 +83,23 @@ privileges_drop(const struct privileges *p, struct fault *f)
 	return 0;
 }
 
-/* Ambient and bounding sets too, so that not even an exec could give any back. */
+/* The bounding set: what not even an exec can give back. Needs root, and so comes before the ids change. */
+static int
+drop_bounding_set(struct fault *f)
+{
+	for (unsigned long i = 0; prctl(PR_CAPBSET_READ, i, 0, 0, 0) >= 0; i++)
+		if (prctl(PR_CAPBSET_READ, i, 0, 0, 0) == 1 && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0)
+			return failed(f, "drop capabilities for good");
+	return 0;
+}
+
 static int
 drop_capabilities(struct fault *f)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
 
-	for (unsigned long i = 0; prctl(PR_CAPBSET_READ, i, 0, 0, 0) >= 0; i++)
-		(void)prctl(PR_CAPBSET_DROP, i, 0, 0, 0); /* not permitted without CAP_SETPCAP, and then not needed */
-	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); /* empty anyway once the others are */
 	if (syscall(SYS_capset, &header, data) < 0)
 		return failed(f, "drop capabilities");
 	memset(data, 0xff, sizeof data);
@@ -110,7 +117,7 @@ privileges_shed(const struct privileges *p, struct fault *f)
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
 
-	if (p->root && !p->drop && drop_groups(f) < 0)
+	if (p->root && (drop_bounding_set(f) < 0 || drop_groups(f) < 0))
 		return -1;
 	/* A set-id start must not leave a second id to go back to. */
 	if (!p->drop && (setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0))

@@ -23,28 +23,31 @@ is_socket(int fd)
 }
 
 /* With linger on and no time for it, close(2) is an abort (socket(7), RFC 9293, 3.10.5). */
-static void
-abort_on_close(const struct wire *w, bool on)
-{
-	struct linger linger = {.l_onoff = on};
+static const struct linger abort_on_close = {.l_onoff = 1};
 
+static void
+set_linger(const struct wire *w, const struct linger *linger)
+{
 	if (w->out_socket && w->out >= 0)
-		(void)setsockopt(w->out, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+		(void)setsockopt(w->out, SOL_SOCKET, SO_LINGER, linger, sizeof *linger);
 }
 
 void
 wire_open(struct wire *w, int in, int out)
 {
+	socklen_t n = sizeof w->found;
+
 	*w = (struct wire){.in = in, .out = out, .in_socket = is_socket(in), .out_socket = is_socket(out)};
-	w->guarded = true;
-	abort_on_close(w, true);
+	w->guarded = w->out_socket && getsockopt(out, SOL_SOCKET, SO_LINGER, &w->found, &n) == 0;
+	if (w->guarded)
+		set_linger(w, &abort_on_close);
 }
 
 static void
 unguard(struct wire *w)
 {
 	if (w->guarded)
-		abort_on_close(w, false);
+		set_linger(w, &w->found);
 	w->guarded = false;
 }
 
@@ -108,6 +111,6 @@ wire_close(struct wire *w)
 void
 wire_reset(struct wire *w)
 {
-	abort_on_close(w, true);
+	set_linger(w, &abort_on_close);
 	close_both(w);
 }

@@ -8,12 +8,14 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 struct wire {
 	int in, out; /* -1: closed */
 	bool in_socket, out_socket;
-	bool guarded; /* the socket is set so that any close of it is a reset */
+	bool guarded;	     /* the socket is set so that any close of it is a reset */
+	struct linger found; /* how it was set before */
 };
 
 /* Takes over the two descriptors. Until wire_fin or wire_close, a death of this process resets the connection. */

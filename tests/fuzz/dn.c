@@ -5,18 +5,9 @@
  */
 #include "core/dn.h"
 
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdlib.h>
+#include "fuzz.h"
+
 #include <string.h>
-
-#define CHECK(c)                                                                                                       \
-	do {                                                                                                           \
-		if (!(c))                                                                                              \
-			abort();                                                                                       \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 /* An out of exactly that size, so that the sanitizer sees a write behind it; the caller frees what is returned. */
 static char *

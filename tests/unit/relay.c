@@ -251,6 +251,9 @@ check_verdict(const struct node *a, const struct node *b, enum relay_event event
 	LAW(event != EV_PROG_EXIT || a->r.doubt == END_NONE || facts & (FACT_REST | FACT_APP_BUSY | FACT_WIRE_OUT) ||
 		!relay_failed(&b->r),
 	    "a peer that was quicker than the news of prog's exit is not judged");
+	LAW(b->r.net != NET_CLOSED || b->r.exited || b->r.rx == RX_DRAIN || b->r.rx == RX_DONE ||
+		!(b->ghost & G_REPORTED),
+	    "a wire that is closed brings nothing");
 	LAW(b->r.stage != RELAY_ENDED || b->r.end != END_NONE, "an end has a cause");
 	LAW(!b->r.lost || relay_failed(&b->r), "a loss is a failure");
 }

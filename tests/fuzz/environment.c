@@ -1,0 +1,85 @@
+/*
+ * Fuzzes environment_plan: the first byte is what the caller chooses, the
+ * others are the variables there were, each up to a NUL. Checks against a judge
+ * who goes by names, where the plan goes by prefixes, that it is all that was
+ * there and is not ours, in order, and then what the session says.
+ */
+#include "core/environment.h"
+
+#include "fuzz.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { KEEP = 1, SNI = 2, PEER = 4 };
+
+/* Whether the text, up to its '=', is among the words, each with a space on either side. */
+static bool
+among(const char *variable, const char *words)
+{
+	size_t n = strcspn(variable, "=");
+	char word[64];
+
+	if (variable[n] == '\0' || n > 32 || memchr(variable, ' ', n) != NULL)
+		return false;
+	(void)snprintf(word, sizeof word, " %.*s ", (int)n, variable);
+	return strstr(words, word) != NULL;
+}
+
+static bool
+dropped(const char *variable, bool keep)
+{
+	if (among(
+		variable, " SSL_PROTOCOL SSL_CIPHER SSL_TLS_SNI_SERVERNAME SSL_PEER_CERT_HASH SSL_PEER_CERT_SUBJECT "))
+		return true;
+	if (keep)
+		return false;
+	return strncmp(variable, "KEYFILE:", 8) == 0 || strncmp(variable, "CERTFILE:", 9) == 0 ||
+	       among(variable, " CADIR CAFILE KEYFILE CERTFILE TLS_UID TLS_GID ");
+}
+
+static void
+check(char *const old[], unsigned choice)
+{
+	static const struct session like = {
+	    .protocol = "TLSv1.3", .cipher = "TLS_X", .sni = "a.b", .hash = "SHA256:0", .subject = "CN=a,O=b"};
+	static struct session session;
+	const struct {
+		bool there;
+		const char *variable;
+	} written[] = {{true, "SSL_PROTOCOL=TLSv1.3"}, {true, "SSL_CIPHER=TLS_X"},
+	    {choice & SNI, "SSL_TLS_SNI_SERVERNAME=a.b"}, {choice & PEER, "SSL_PEER_CERT_HASH=SHA256:0"},
+	    {choice & PEER, "SSL_PEER_CERT_SUBJECT=CN=a,O=b"}};
+
+	session = like;
+	session.has_sni = choice & SNI;
+	session.has_peer = choice & PEER;
+	char **plan = environment_plan(old, &session, choice & KEEP), **next = plan;
+	CHECK(plan != NULL);
+	for (; *old != NULL; old++)
+		if (!dropped(*old, choice & KEEP))
+			CHECK(*next++ == *old);
+	for (size_t i = 0; i < sizeof written / sizeof *written; i++)
+		if (written[i].there)
+			CHECK(*next != NULL && strcmp(*next++, written[i].variable) == 0);
+	CHECK(*next == NULL);
+	free(plan);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	if (n < 1)
+		return 0;
+	char **old = calloc(n + 1, sizeof *old);
+	size_t count = 0;
+
+	CHECK(old != NULL);
+	for (size_t at = 1; at < n; at += strlen(old[count++]) + 1)
+		old[count] = strndup((const char *)data + at, n - at);
+	check(old, data[0]);
+	while (count > 0)
+		free(old[--count]);
+	free(old);
+	return 0;
+}

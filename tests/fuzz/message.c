@@ -1,0 +1,71 @@
+/*
+ * Fuzzes the readers of messages; the first byte, the message's type, chooses
+ * which. Checks that the others refuse it, that every text is fit to print,
+ * and that what was read is the one message that writes as these bytes.
+ */
+#include "core/message.h"
+
+#include "fuzz.h"
+
+#include <string.h>
+
+/* Exactly the room that a writer may count on. */
+static unsigned char *
+room(void)
+{
+	unsigned char *out = malloc(MESSAGE_MAX);
+
+	CHECK(out != NULL);
+	return out;
+}
+
+static void
+check_same(unsigned char *out, long written, struct span in)
+{
+	CHECK(written >= 0 && (size_t)written == in.n && memcmp(out, in.p, in.n) == 0);
+	free(out);
+}
+
+static void
+check_up(struct span in, const struct session *s)
+{
+	unsigned char *out = room();
+	char lower[DNSNAME_SIZE];
+
+	CHECK(strncmp(s->protocol, "TLSv1.", 6) == 0 && printable(s->protocol));
+	CHECK(strncmp(s->cipher, "TLS_", 4) == 0 && printable(s->cipher));
+	CHECK(printable(s->sni) && printable(s->hash) && printable(s->subject));
+	CHECK(s->has_sni ? dnsname_valid((const unsigned char *)s->sni, strlen(s->sni), lower) : s->sni[0] == '\0');
+	CHECK(strlen(s->hash) == (s->has_peer ? 71 : 0));
+	check_same(out, message_up(out, s), in);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	struct span in = {.p = data, .n = n};
+	static struct session session;
+	struct report report;
+	struct fault fault;
+	unsigned char *out;
+
+	/* What a reader leaves out must not look like a text. */
+	memset(&session, 0x7f, sizeof session);
+	memset(&report, 0x7f, sizeof report);
+	memset(&fault, 0x7f, sizeof fault);
+	if (message_read_up(in, &session) == 0) {
+		CHECK(data[0] == MSG_UP);
+		check_up(in, &session);
+	}
+	if (message_read_end(in, &report) == 0) {
+		CHECK(data[0] == MSG_END && report.end > END_NONE && report.end < END_COUNT && printable(report.text));
+		out = room();
+		check_same(out, message_end(out, &report), in);
+	}
+	if (message_read_fault(in, &fault) == 0) {
+		CHECK(data[0] == MSG_FAULT && fault.code != FAULT_NONE && printable(fault.text));
+		out = room();
+		check_same(out, message_fault(out, &fault), in);
+	}
+	return 0;
+}

@@ -1,0 +1,85 @@
+/*
+ * Fuzzes options_parse with command lines: words end at a NUL or a newline. The
+ * first two bytes choose the room for usage and help. Checks that what is
+ * accepted is in range, that what is not is told in one line, and that no text
+ * is cut.
+ */
+#include "core/options.h"
+
+#include "fuzz.h"
+
+#include <string.h>
+
+/* Each word is a copy of its own, so that the sanitizer sees a read behind it. */
+static char **
+split(const uint8_t *data, size_t n, size_t *words)
+{
+	char **argv = calloc(n + 2, sizeof *argv);
+
+	CHECK(argv != NULL);
+	*words = 0;
+	for (size_t i = 0, from = 0; i <= n; i++) {
+		if (i < n && data[i] != '\0' && data[i] != '\n')
+			continue;
+		argv[(*words)++] = strndup((const char *)data + from, i - from);
+		from = i + 1;
+	}
+	return argv;
+}
+
+static void
+check_config(const struct config *c, char *const argv[], size_t words)
+{
+	const int numbers[] = {c->verbosity, c->idle_ms, c->handshake_ms, c->linger_ms};
+
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+		CHECK(numbers[i] >= 0 && numbers[i] <= OPTION_MAX);
+	CHECK(c->log_fd >= -1 && c->log_fd <= OPTION_MAX);
+	CHECK(c->close >= CLOSE_FIN && c->close <= CLOSE_NOTIFY_HALF);
+	CHECK(c->verify >= VERIFY_NONE && c->verify <= VERIFY_REQUIRED);
+	CHECK((c->enforce == 0 || c->enforce == 1) && (c->keep == 0 || c->keep == 1));
+	CHECK(c->show >= SHOW_NONE && c->show <= SHOW_BACKEND);
+	if (c->show != SHOW_NONE)
+		CHECK(c->prog == NULL);
+	else
+		CHECK(c->prog > argv && c->prog < argv + words && *c->prog != NULL);
+}
+
+/* The text whole in a room of exactly that size, or nothing. */
+static void
+check_text(int (*print)(char *, size_t), size_t size)
+{
+	char whole[8192], *out = malloc(size + (size == 0));
+	int want = print(whole, sizeof whole), got;
+
+	CHECK(out != NULL && want > 0 && whole[want] == '\0');
+	got = print(out, size);
+	CHECK(got == ((size_t)want < size ? want : -1));
+	CHECK(got < 0 || strcmp(out, whole) == 0);
+	free(out);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	struct config config;
+	struct fault f = {0};
+	size_t words;
+
+	if (n < 2)
+		return 0;
+	check_text(options_usage, (size_t)(data[0] << 8 | data[1]) % 8192);
+	check_text(options_help, (size_t)(data[0] << 8 | data[1]) % 8192);
+
+	char **argv = split(data + 2, n - 2, &words);
+	if (options_parse(&config, argv, &f) == 0) {
+		check_config(&config, argv, words);
+		CHECK(f.code == FAULT_NONE);
+	} else {
+		CHECK(f.code == FAULT_USAGE && f.text[0] != '\0' && printable(f.text));
+	}
+	for (size_t i = 0; i < words; i++)
+		free(argv[i]);
+	free(argv);
+	return 0;
+}
