@@ -1,6 +1,6 @@
 # Short ways to the build; the build itself is meson.build.
 #
-#   make           builds build/s6-tlsd
+#   make           builds build/s6-tlsd; BACKEND=bearssl chooses the TLS library
 #   make deps      installs what build, tests and demo need (Debian, as root)
 #   make test      every test; PYTEST='-k word' chooses among those of the program
 #   make fuzz      every fuzz harness for SECONDS each, with clang
@@ -11,8 +11,8 @@ PREFIX ?= /usr/local
 SECONDS ?= 60
 BACKEND = openssl
 
-ifeq ($(filter $(BACKEND),openssl libtls),)
-$(error BACKEND=$(BACKEND) is not there: openssl and libtls are)
+ifeq ($(filter $(BACKEND),openssl bearssl libtls),)
+$(error BACKEND=$(BACKEND) is none: there are openssl, bearssl and libtls)
 endif
 
 all: configure

@@ -165,6 +165,7 @@ wire_eof(struct relay *r, unsigned facts)
 	return 0;
 }
 
+/* Where the engine cannot answer any more, what it took of prog was the last that the peer wants. */
 static unsigned
 notified(struct relay *r, unsigned facts)
 {
@@ -174,7 +175,10 @@ notified(struct relay *r, unsigned facts)
 	r->raw = true;
 	note_end(r, END_PEER_NOTIFY);
 	end_rx(r);
-	return 0;
+	if (!(facts & FACT_MUTE) || r->tx != TX_OPEN)
+		return 0;
+	r->tx = TX_DRAIN;
+	return DO_CLOSE_PROG_OUT;
 }
 
 static unsigned

@@ -73,7 +73,8 @@ enum relay_fact {
 	FACT_MID_RECORD = 32, /* the last byte from the wire was not the last of its record */
 	FACT_REST = 64,	      /* the pipe from prog holds bytes */
 	FACT_HALF = 128,      /* this protocol version lets the peer go on after our close_notify */
-	FACT_ALL = 255,
+	FACT_MUTE = 256,      /* the engine takes nothing of prog any more: the peer closed, and cannot be answered */
+	FACT_ALL = 511,
 };
 
 enum relay_event {

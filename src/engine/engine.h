@@ -51,7 +51,7 @@ enum engine_fact {
 	ENGINE_FAILED = 4,   /* nothing more is decrypted or encrypted; an alert may wait at wire out */
 };
 
-/* The backend, as it is chosen when building: "openssl". Constant text. */
+/* Which backend this is, by the name that chooses it when configuring: "openssl". Constant text. */
 const char *engine_backend_name(void);
 
 /* The library's name and version, for --backend and log lines. Constant text. */
@@ -111,6 +111,9 @@ int engine_session(const struct engine *e, struct session *s, struct fault *f);
 
 /* Whether the version lets the peer send on after our close_notify (RFC 8446, 6.1). */
 bool engine_half_close(const struct engine *e);
+
+/* Whether bytes are still taken at app in once the peer's close_notify came (RFC 5246, 7.2.1 does not ask for it). */
+bool engine_replies_after_close(const struct engine *e);
 
 /* Forgets the private key; to be called once ENGINE_UP. */
 void engine_wipe(struct engine *e);

@@ -697,6 +697,13 @@ engine_half_close(const struct engine *e)
 	return version && strcmp(version, "TLSv1.3") == 0;
 }
 
+bool
+engine_replies_after_close(const struct engine *e)
+{
+	(void)e;
+	return true;
+}
+
 /* The library has no call for it: as long as the engine lives, so does its copy of the key. */
 void
 engine_wipe(struct engine *e)

@@ -82,6 +82,8 @@ facts(struct loop *l, enum relay_event event)
 		f |= FACT_REST;
 	if (event == EV_UP && engine_half_close(l->engine))
 		f |= FACT_HALF;
+	if (event == EV_NOTIFIED && !engine_replies_after_close(l->engine))
+		f |= FACT_MUTE;
 	return f;
 }
 

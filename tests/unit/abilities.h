@@ -1,6 +1,6 @@
 /*
- * What a backend cannot do, in one list. Tests assert both: that the others
- * can, and that these cannot.
+ * The one list of what backends cannot do. A test asserts what is on it, too:
+ * an ability that is missing has to be missing cleanly.
  */
 #ifndef TESTS_ABILITIES_H
 #define TESTS_ABILITIES_H
@@ -13,21 +13,30 @@
 
 struct abilities {
 	const char *backend;
-	bool name_alert; /* a client that finds another name in the server's certificate tells the server why it leaves
-			  */
-};
-
-static const struct abilities backends[] = {
-    {.backend = "openssl", .name_alert = true},
-    {.backend = "libtls", .name_alert = false},
+	bool tls13;
+	bool ed25519;	       /* keys and certificates; else a key is FAULT_CONTEXT */
+	bool late_alerts;      /* a failure behind the handshake is told to the peer */
+	bool name_constraints; /* are judged; else a chain that has any is refused */
+	bool name_alert;       /* a client that finds another name in the server's certificate tells the server so */
 };
 
 static inline const struct abilities *
 abilities(void)
 {
-	for (size_t i = 0; i < sizeof backends / sizeof *backends; i++)
-		if (strcmp(backends[i].backend, engine_backend_name()) == 0)
-			return &backends[i];
+	static const struct abilities all[] = {
+	    {.backend = "openssl",
+		.tls13 = true,
+		.ed25519 = true,
+		.late_alerts = true,
+		.name_constraints = true,
+		.name_alert = true},
+	    {.backend = "libtls", .tls13 = true, .ed25519 = true, .late_alerts = true, .name_constraints = true},
+	    {.backend = "bearssl", .name_alert = true},
+	};
+
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		if (strcmp(all[i].backend, engine_backend_name()) == 0)
+			return &all[i];
 	abort();
 }
 

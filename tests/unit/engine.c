@@ -151,6 +151,7 @@ converse(const char *type, enum engine_version newest, size_t most)
 	struct identity id = identity_make("localhost", type, &ca);
 	static struct session session;
 	struct side server, client;
+	bool tls13 = newest != ENGINE_TLS12 && abilities()->tls13;
 	struct fault f;
 
 	open_pair(&server, &client, &id, newest);
@@ -159,7 +160,7 @@ converse(const char *type, enum engine_version newest, size_t most)
 	assert_up(&client);
 	engine_wipe(server.engine);
 	assert_int_equal(engine_session(server.engine, &session, &f), 0);
-	assert_string_equal(session.protocol, newest == ENGINE_TLS12 ? "TLSv1.2" : "TLSv1.3");
+	assert_string_equal(session.protocol, tls13 ? "TLSv1.3" : "TLSv1.2");
 	assert_memory_equal(session.cipher, "TLS_", 4);
 	assert_true(session.has_sni);
 	assert_string_equal(session.sni, "localhost");
@@ -167,7 +168,7 @@ converse(const char *type, enum engine_version newest, size_t most)
 	assert_int_equal(engine_session(client.engine, &session, &f), 0);
 	assert_true(session.has_peer);
 	assert_string_equal(session.subject, "CN=localhost");
-	assert_int_equal(engine_half_close(server.engine), newest != ENGINE_TLS12);
+	assert_int_equal(engine_half_close(server.engine), tls13);
 	server.total = client.total = most < 100 ? 20000 : 3000000;
 	run(&server, &client, most);
 	assert_int_equal(server.got, client.total);
@@ -180,13 +181,34 @@ converse(const char *type, enum engine_version newest, size_t most)
 static void
 every_key_and_version(void **state)
 {
-	static const char *const types[] = {"P-256", "P-384", "ED25519", "RSA"};
+	static const char *const types[] = {"P-256", "P-384", "P-521", "RSA", "ED25519"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+		if (strcmp(types[i], "ED25519") == 0 && !abilities()->ed25519)
+			continue;
 		converse(types[i], ENGINE_NEWEST, SIZE_MAX);
 		converse(types[i], ENGINE_TLS12, SIZE_MAX);
 	}
+}
+
+/* Where a type of key is unknown, it is refused by name at the start. */
+static void
+an_unknown_type_of_key(void **state)
+{
+	struct identity id = identity_make("localhost", "ED25519", &ca);
+	struct blobs chain = one(&id.cert);
+	struct fault f = {0};
+	struct engine_context *c = engine_prepare(&(struct engine_policy){.key = &id.key, .chain = &chain}, &f);
+
+	(void)state;
+	assert_int_equal(c != NULL, abilities()->ed25519);
+	if (!c) {
+		assert_int_equal(f.code, FAULT_CONTEXT);
+		assert_non_null(strstr(f.text, "KEYFILE test: keys of this type cannot be used"));
+	}
+	engine_context_free(c);
+	identity_free(&id);
 }
 
 static void
@@ -212,8 +234,8 @@ close_notify_closes_one_way(enum engine_version newest)
 	run(&server, &client, SIZE_MAX);
 	client.total = 100000;
 	server.deaf = true;
-	while (give(&client))
-		(void)carry(client.engine, server.engine, SIZE_MAX);
+	run(&server, &client, SIZE_MAX);
+	client.total = client.sent;
 	assert_false(engine_app_busy(client.engine));
 	engine_close(client.engine);
 	engine_close(client.engine);
@@ -221,13 +243,14 @@ close_notify_closes_one_way(enum engine_version newest)
 	assert_false(engine_facts(server.engine) & ENGINE_NOTIFIED);
 	server.deaf = false;
 	run(&server, &client, SIZE_MAX);
-	assert_int_equal(server.got, 100000);
+	assert_int_equal(server.got, client.sent);
 	assert_true(engine_facts(server.engine) & ENGINE_NOTIFIED);
 	assert_true(engine_hungry(server.engine));
 	server.total = 200000;
 	run(&server, &client, SIZE_MAX);
-	assert_int_equal(client.got, 200000);
-	assert_false(engine_facts(client.engine) & (ENGINE_NOTIFIED | ENGINE_FAILED));
+	assert_int_equal(client.got, engine_replies_after_close(server.engine) ? 200000 : 0);
+	assert_false(engine_facts(client.engine) & ENGINE_FAILED);
+	assert_int_equal(!(engine_facts(client.engine) & ENGINE_NOTIFIED), engine_replies_after_close(server.engine));
 	engine_close(server.engine);
 	run(&server, &client, SIZE_MAX);
 	assert_true(engine_facts(client.engine) & ENGINE_NOTIFIED);
@@ -286,25 +309,86 @@ a_flipped_bit_fails(void **state)
 		run(&server, &client, SIZE_MAX);
 		client.total = 20;
 		(void)give(&client);
-		n = engine_wire_out(client.engine, &out);
-		assert_true(engine_wire_in(server.engine, &in) >= n);
-		memcpy(in, out, n);
-		in[n - 1] ^= 1;
-		engine_wire_in_ack(server.engine, n);
-		engine_wire_out_ack(client.engine, n);
+		n = engine_wire_out(client.engine, &out) - 1;
+		while (n > 0)
+			n -= carry(client.engine, server.engine, n);
+		assert_int_equal(engine_wire_out(client.engine, &out), 1);
+		assert_true(engine_wire_in(server.engine, &in) > 0);
+		*in = *out ^ 1;
+		engine_wire_in_ack(server.engine, 1);
+		engine_wire_out_ack(client.engine, 1);
 		assert_true(engine_facts(server.engine) & ENGINE_FAILED);
 		assert_true(engine_reason(server.engine)[0]);
 		assert_int_equal(engine_wire_in(server.engine, &in), 0);
 		assert_int_equal(engine_app_in(server.engine, &in), 0);
-		assert_true(engine_wire_out(server.engine, &out) > 0);
+		assert_int_equal(engine_wire_out(server.engine, &out) > 0, abilities()->late_alerts);
 		run(&server, &client, SIZE_MAX);
 		assert_int_equal(server.got, 10);
-		assert_true(engine_facts(client.engine) & ENGINE_FAILED);
+		assert_int_equal(!!(engine_facts(client.engine) & ENGINE_FAILED), abilities()->late_alerts);
 		close_side(&server);
 		close_side(&client);
 	}
 	identity_free(&id);
 	(void)state;
+}
+
+/* What was decrypted before our own close_notify is still there behind it. */
+static void
+closing_drops_nothing(void **state)
+{
+	struct identity id = identity_make("localhost", "P-256", &ca);
+
+	(void)state;
+	for (int newest = ENGINE_NEWEST; newest <= ENGINE_TLS12; newest++) {
+		struct side server, client;
+
+		open_pair(&server, &client, &id, (enum engine_version)newest);
+		run(&server, &client, SIZE_MAX);
+		client.total = 1000;
+		server.deaf = true;
+		run(&server, &client, SIZE_MAX);
+		engine_close(server.engine);
+		run(&server, &client, SIZE_MAX);
+		assert_true(engine_facts(client.engine) & ENGINE_NOTIFIED);
+		server.deaf = false;
+		run(&server, &client, SIZE_MAX);
+		assert_int_equal(server.got, 1000);
+		assert_false((engine_facts(server.engine) | engine_facts(client.engine)) & ENGINE_FAILED);
+		close_side(&server);
+		close_side(&client);
+	}
+	identity_free(&id);
+}
+
+/* A record that is half sent when the engine fails is sent to its end. */
+static void
+a_failure_lets_records_out(void **state)
+{
+	struct identity id = identity_make("localhost", "P-256", &ca);
+
+	(void)state;
+	for (int newest = ENGINE_NEWEST; newest <= ENGINE_TLS12; newest++) {
+		/* No record of any version: its type is unknown, and its length too large. */
+		const unsigned char junk[] = {99, 3, 3, 0xff, 0xff};
+		struct side server, client;
+		unsigned char *in;
+
+		open_pair(&server, &client, &id, (enum engine_version)newest);
+		run(&server, &client, SIZE_MAX);
+		server.total = 1000;
+		assert_int_equal(give(&server), 1000);
+		assert_int_equal(carry(server.engine, client.engine, 3), 3);
+		assert_true(engine_wire_in(server.engine, &in) >= sizeof junk);
+		memcpy(in, junk, sizeof junk);
+		engine_wire_in_ack(server.engine, sizeof junk);
+		assert_true(engine_facts(server.engine) & ENGINE_FAILED);
+		run(&server, &client, SIZE_MAX);
+		assert_int_equal(client.got, 1000);
+		assert_int_equal(!!(engine_facts(client.engine) & ENGINE_FAILED), abilities()->late_alerts);
+		close_side(&server);
+		close_side(&client);
+	}
+	identity_free(&id);
 }
 
 /* What a client shows, what the server asks, and whether they get together. */
@@ -479,7 +563,7 @@ windows_before_the_handshake(void **state)
 	open_pair(&server, &client, &id, ENGINE_NEWEST);
 	assert_int_equal(engine_wire_out(server.engine, &out), 0);
 	assert_true(engine_wire_out(client.engine, &out) > 0);
-	assert_true(engine_wire_in(server.engine, &in) > 16384);
+	assert_true(engine_wire_in(server.engine, &in) > 0);
 	assert_int_equal(engine_app_in(server.engine, &in), 0);
 	assert_int_equal(engine_app_out(server.engine, &out), 0);
 	engine_close(server.engine);
@@ -517,10 +601,13 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(every_key_and_version),
+	    cmocka_unit_test(an_unknown_type_of_key),
 	    cmocka_unit_test(pieces_of_every_size),
 	    cmocka_unit_test(close_notify),
 	    cmocka_unit_test(a_deaf_reader_holds_the_wire_back),
 	    cmocka_unit_test(a_flipped_bit_fails),
+	    cmocka_unit_test(closing_drops_nothing),
+	    cmocka_unit_test(a_failure_lets_records_out),
 	    cmocka_unit_test(client_certificates),
 	    cmocka_unit_test(a_client_refuses_wrong_servers),
 	    cmocka_unit_test(bad_material_is_refused),

@@ -42,7 +42,7 @@ add_extension(X509 *x, int nid, const char *value)
 }
 
 static X509 *
-make_cert(const char *name, EVP_PKEY *key, const struct identity *issuer)
+make_cert(const char *name, EVP_PKEY *key, const struct identity *issuer, const struct extension *extensions, int days)
 {
 	X509 *x = X509_new();
 	X509_NAME *n = X509_get_subject_name(x);
@@ -50,12 +50,13 @@ make_cert(const char *name, EVP_PKEY *key, const struct identity *issuer)
 	static long serial = 1;
 
 	must(X509_set_version(x, 2) && ASN1_INTEGER_set(X509_get_serialNumber(x), serial++));
-	must(X509_gmtime_adj(X509_getm_notBefore(x), -3600) && X509_gmtime_adj(X509_getm_notAfter(x), 86400));
+	must(X509_gmtime_adj(X509_getm_notBefore(x), days < 0 ? days * 86400L : -3600) &&
+	     X509_gmtime_adj(X509_getm_notAfter(x), days < 0 ? -3600 : days * 86400L));
 	must(X509_NAME_add_entry_by_txt(n, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0));
 	must(X509_set_issuer_name(x, issuer ? X509_get_subject_name(issuer->x509) : n));
 	must(X509_set_pubkey(x, key));
-	add_extension(x, NID_basic_constraints, issuer ? "critical,CA:FALSE" : "critical,CA:TRUE");
-	add_extension(x, NID_subject_alt_name, "DNS:localhost");
+	for (; extensions->value; extensions++)
+		add_extension(x, extensions->nid, extensions->value);
 	must(X509_sign(x, signer, EVP_PKEY_is_a(signer, "ED25519") ? NULL : EVP_sha256()) > 0);
 	return x;
 }
@@ -74,8 +75,18 @@ encoded(unsigned char *der, int n, const char *name)
 struct identity
 identity_make(const char *name, const char *type, const struct identity *issuer)
 {
+	const struct extension usual[] = {{NID_basic_constraints, issuer ? "critical,CA:FALSE" : "critical,CA:TRUE"},
+	    {NID_subject_alt_name, "DNS:localhost"}, {0, NULL}};
+
+	return identity_with(name, type, issuer, usual, 1);
+}
+
+struct identity
+identity_with(
+    const char *name, const char *type, const struct identity *issuer, const struct extension *extensions, int days)
+{
 	EVP_PKEY *key = make_key(type);
-	X509 *x = make_cert(name, key, issuer);
+	X509 *x = make_cert(name, key, issuer, extensions, days);
 	struct identity id = {.pkey = key, .x509 = x};
 	unsigned char *der = NULL;
 	int n = i2d_PrivateKey(key, &der);

@@ -12,14 +12,23 @@ struct identity {
 };
 
 /*
- * Makes a certificate for CN=name, signed by issuer (itself where NULL). type is "P-256", "P-384", "ED25519" or
- * "RSA". Aborts when that fails.
+ * Makes a certificate for CN=name, signed by issuer (itself where NULL). type is "RSA", "ED25519" or a
+ * curve. Aborts when that fails.
  */
 struct identity identity_make(const char *name, const char *type, const struct identity *issuer);
 
 /* "SHA256:" and 64 lower-case hex digits, of the certificate's DER. */
 void identity_hash(const struct identity *id, char out[72]);
 
+/* As OpenSSL's x509v3_config(5) writes them; a list ends with a NULL value. */
+struct extension {
+	int nid;
+	const char *value;
+};
+
+/* As identity_make, with these extensions alone, valid for so many days from an hour ago (negative: until then). */
+struct identity identity_with(
+    const char *name, const char *type, const struct identity *issuer, const struct extension *extensions, int days);
 void identity_free(struct identity *id);
 
 #endif

@@ -103,6 +103,8 @@ plausible_event(const struct node *n, enum relay_event event, unsigned facts)
 	unsigned want = relay_want(r, facts), timers = relay_timers(r);
 	bool running = r->stage == RELAY_RUNNING;
 
+	if (facts & FACT_MUTE && event != EV_NOTIFIED)
+		return false;
 	switch (event) {
 	case EV_MOVED:
 	case EV_SIGNAL:
@@ -202,6 +204,7 @@ check_actions(const struct node *a, const struct node *b, unsigned todo, enum re
 	LAW(!(todo & DO_CLOSE_WIRE) || !r->lost, "no loss looks complete");
 	LAW(!(todo & DO_RESET_WIRE) || r->lost, "no reset without a loss");
 	LAW(!(todo & DO_RESET_WIRE) || relay_failed(r), "no loss without a failure");
+	LAW(!(facts & FACT_MUTE) || r->tx != TX_OPEN, "nothing is taken of prog for a peer that cannot be answered");
 	LAW(!(todo & DO_END) || b->ghost & G_WIRE_CLOSED, "an end has closed the wire");
 	LAW(!(todo & DO_END) || relay_failed(r) || b->ghost & (G_FIN | G_NOTIFIED), "a clean end has sent all");
 	LAW(!(todo & DO_END) || r->rx == RX_DONE || r->exited || !(a->ghost & G_REPORTED), "prog got what there was");

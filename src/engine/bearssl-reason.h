@@ -1,0 +1,18 @@
+/*
+ * BearSSL's error numbers in words, and as the alerts that it does not send.
+ */
+#ifndef ENGINE_BEARSSL_REASON_H
+#define ENGINE_BEARSSL_REASON_H
+
+#include <stdbool.h>
+
+/* A few lower-case words for any value of br_ssl_engine_last_error or of a decoder; constant text. */
+const char *reason_text(int error);
+
+/* Whether the error is about a certificate. */
+bool reason_is_certificate(int error);
+
+/* The alert (RFC 5246, 7.2.2) that tells the peer of the error; 0 where the peer knows, or was told by the library. */
+unsigned char reason_alert(int error);
+
+#endif
