@@ -17,6 +17,7 @@ struct abilities {
 	bool ed25519;	       /* keys and certificates; else a key is FAULT_CONTEXT */
 	bool late_alerts;      /* a failure behind the handshake is told to the peer */
 	bool name_constraints; /* are judged; else a chain that has any is refused */
+	bool common_name;      /* names a server whose certificate has no DNS name: more than RFC 6125 wants */
 	bool name_alert;       /* a client that finds another name in the server's certificate tells the server so */
 };
 
@@ -30,7 +31,12 @@ abilities(void)
 		.late_alerts = true,
 		.name_constraints = true,
 		.name_alert = true},
-	    {.backend = "libtls", .tls13 = true, .ed25519 = true, .late_alerts = true, .name_constraints = true},
+	    {.backend = "libtls",
+		.tls13 = true,
+		.ed25519 = true,
+		.late_alerts = true,
+		.name_constraints = true,
+		.common_name = true},
 	    {.backend = "bearssl", .name_alert = true},
 	};
 
