@@ -3,9 +3,9 @@
  */
 #include "core/x509.h"
 
+#include "core/address.h"
 #include "core/der.h"
 
-#include <arpa/inet.h>
 #include <string.h>
 #include <strings.h>
 
@@ -153,7 +153,7 @@ x509_names(struct span der, const char *name)
 {
 	struct span value, list, one;
 	unsigned char address[16];
-	size_t octets = inet_pton(AF_INET, name, address) == 1 ? 4 : inet_pton(AF_INET6, name, address) == 1 ? 16 : 0;
+	size_t octets = address_parse(name, address);
 	unsigned tag;
 
 	if (x509_extension(der, X509_ALT_NAME, &value) != 1 || der_expect(&value, DER_SEQUENCE, &list) < 0)

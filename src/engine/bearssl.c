@@ -5,19 +5,19 @@
  */
 #include "engine/engine.h"
 
+#include "core/address.h"
 #include "core/dn.h"
 #include "core/record.h"
-#include "engine/bearssl-material.h"
-#include "engine/bearssl-reason.h"
-#include "engine/bearssl-validator.h"
+#include "engine/bearssl_material.h"
+#include "engine/bearssl_reason.h"
+#include "engine/bearssl_validator.h"
 
 #include <bearssl.h>
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/random.h>
 
 /* Content types (RFC 5246, 6.2.1). */
 enum { CHANGE_CIPHER_SPEC = 20, ALERT = 21 };
@@ -226,12 +226,13 @@ set_client(struct engine *e, struct engine_context *c)
 		    br_ec_get_default(), br_ecdsa_sign_asn1_get_default());
 }
 
-static bool
-is_address(const char *name)
+/* SNI names hosts alone (RFC 6066, 3). */
+static const char *
+sni(const char *name)
 {
 	unsigned char address[16];
 
-	return inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1;
+	return name && address_parse(name, address) == 0 ? name : NULL;
 }
 
 /* The library's seeder may be the processor's alone: it gets no more trust than it needs. */
@@ -249,7 +250,7 @@ start(struct engine *e, const char *name, struct fault *f)
 	if (e->role == ENGINE_SERVER)
 		started = br_ssl_server_reset(&e->br.server);
 	else
-		started = br_ssl_client_reset(&e->br.client, name && !is_address(name) ? name : NULL, 0);
+		started = br_ssl_client_reset(&e->br.client, sni(name), 0);
 	if (!started)
 		return fault_set(
 		    f, FAULT_ENGINE, "cannot open a TLS engine: %s", reason_text(br_ssl_engine_last_error(e->tls)));

@@ -7,7 +7,7 @@
 
 #include "core/options.h"
 #include "core/span.h"
-#include "engine/bearssl-material.h"
+#include "engine/bearssl_material.h"
 
 #include <bearssl.h>
 

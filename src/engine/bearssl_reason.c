@@ -1,7 +1,7 @@
 /*
  * One table: an error, its words, its alert.
  */
-#include "engine/bearssl-reason.h"
+#include "engine/bearssl_reason.h"
 
 #include <bearssl.h>
 

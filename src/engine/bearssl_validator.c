@@ -4,11 +4,11 @@
  * a leaf that is an anchor itself, addresses as names, and the difference
  * between a peer without a certificate and one with a bad one.
  */
-#include "engine/bearssl-validator.h"
+#include "engine/bearssl_validator.h"
 
 #include "core/validity.h"
 #include "core/x509.h"
-#include "engine/bearssl-reason.h"
+#include "engine/bearssl_reason.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,11 +2,11 @@
  * BearSSL's decoders read from memory and keep what they find in themselves:
  * what is needed later is copied out of them, and they are overwritten.
  */
-#include "engine/bearssl-material.h"
+#include "engine/bearssl_material.h"
 
 #include "core/der.h"
 #include "core/x509.h"
-#include "engine/bearssl-reason.h"
+#include "engine/bearssl_reason.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +19,9 @@
 
 /* What the list of names in a CertificateRequest can hold, a length of 2 octets with each (RFC 5246, 7.4.4). */
 #define NAMES_BYTES 65535
+
+/* More than BearSSL needs of the stack to work with a private key: RSA of 4096 bits takes about 3 kB. */
+#define STACK_BYTES 8192
 
 enum { OCTET_STRING = 0x04 };
 
@@ -203,9 +206,20 @@ key_copy(struct key *to, const struct key *from)
 		take_ec(to, from->ec.curve, (struct span){from->ec.x, from->ec.xlen});
 }
 
+/* The library leaves its copies of a key's parts on the stack: here, where nothing else lives any more. */
+__attribute__((noinline)) static void
+wipe_stack(void)
+{
+	unsigned char below[STACK_BYTES];
+
+	explicit_bzero(below, sizeof below);
+}
+
 void
 key_wipe(struct key *k)
 {
+	if (k->type)
+		wipe_stack();
 	explicit_bzero(k, sizeof *k);
 }
 
