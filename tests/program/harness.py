@@ -28,10 +28,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from abilities import ABILITIES
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.environ.get("S6_TLSD", os.path.join(ROOT, "build", "s6-tlsd"))
 LIMIT = float(os.environ.get("S6_TLSD_LIMIT", "60"))
-VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+BACKEND = subprocess.run([PROGRAM, "--backend"], stdout=subprocess.PIPE, text=True, check=True).stdout.split(":")[0]
+ABLE = ABILITIES[BACKEND]
+TLS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+VERSIONS = ["1.2", "1.3"] if ABLE.tls13 else ["1.2"]
+NEWEST = VERSIONS[-1]
 PYTHON = sys.executable
 
 
@@ -375,7 +381,7 @@ class Client:
             context.load_verify_locations(pki.cafile)
             context.check_hostname = False
             if version:
-                context.minimum_version = context.maximum_version = VERSIONS[version]
+                context.minimum_version = context.maximum_version = TLS[version]
             if identity:
                 context.load_cert_chain(identity.certfile, identity.keyfile)
             if ciphers:
@@ -516,7 +522,7 @@ def strict_context(pki, version):
     context.load_verify_locations(pki.cafile)
     context.check_hostname = False
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
-    context.minimum_version = context.maximum_version = VERSIONS[version]
+    context.minimum_version = context.maximum_version = TLS[version]
     return context
 
 
@@ -542,6 +548,12 @@ def keeper(path):
 
 # What the client sees at the end of prog's output.
 ENDS = {"-s": "fin", "-S": "close_notify"}
+
+
+def late_alert(reason=""):
+    """What Client.end is, or with no reason begins with, after a failure behind the handshake."""
+    return f"alert: {reason}" if ABLE.late_alerts else "fin"
+
 
 # The beginning of a prog that writes the file argv[1] until nobody has taken a byte for a moment, and counts: n.
 FILL = """
@@ -597,6 +609,20 @@ def refusal(client):
         return client.end or "reset"
     assert client.read() == b""
     return client.end
+
+
+def needs_tls13(test):
+    """Marks a test of TLS 1.3 alone. Without that version, a client that insists on it is refused instead."""
+    if ABLE.tls13:
+        return test
+
+    def refused(pki):
+        with Tlsd(pki, ["sh", "-c", "echo prog ran >&2"]) as tlsd:
+            assert refusal(Client(tlsd.sock, pki, "1.3")) == "alert: SSLV3_ALERT_HANDSHAKE_FAILURE"
+            tlsd.sock.close()
+            assert tlsd.wait() == 98
+            assert "no common version" in fatal_line(tlsd)
+    return refused
 
 
 def survivors(sid):

@@ -11,7 +11,7 @@ import ssl
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
-from harness import VERSIONS, Client, Tlsd
+from harness import TLS, Client, Tlsd
 
 ALERT, HANDSHAKE, DATA = 21, 22, 23
 
@@ -96,7 +96,7 @@ def forging(pki, prog, version, tmp_path, options=(), sock=None, **kw):
     keylog = tmp_path / "keys"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(pki.cafile)
-    context.minimum_version = context.maximum_version = VERSIONS[version]
+    context.minimum_version = context.maximum_version = TLS[version]
     context.set_ciphers("ECDHE+AESGCM")
     context.keylog_filename = os.fspath(keylog)
     with Tlsd(pki, prog, options, **kw) as tlsd:

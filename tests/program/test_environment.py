@@ -14,8 +14,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from harness import (Client, ROOT, Tlsd, connecting, der, make_identity, new_key, one_line, python, refusal,
-                     refused_at_start, session)
+from harness import (Client, NEWEST, ROOT, Tlsd, connecting, der, make_identity, needs_tls13, new_key, one_line, python,
+                     refusal, refused_at_start, session)
 
 REMOVED = ["KEYFILE", "CERTFILE", "CADIR", "CAFILE", "TLS_UID", "TLS_GID", "KEYFILE:x", "CERTFILE:x",
            "KEYFILE:www.example.org", "CERTFILE:*", "KEYFILE:"]
@@ -75,8 +75,8 @@ def test_other_variables_are_untouched(pki, options):
 @pytest.mark.parametrize("options", [[], ["-Z"]])
 def test_ssl_variables_are_never_inherited(pki, options):
     """The five variables are written or removed, kept variables or not."""
-    found = environment(pki, options, env={name: "inherited" for name in WRITTEN}, sni=None, version="1.3")
-    assert found["SSL_PROTOCOL"] == "TLSv1.3" and found["SSL_CIPHER"].startswith("TLS_")
+    found = environment(pki, options, env={name: "inherited" for name in WRITTEN}, sni=None, version=NEWEST)
+    assert found["SSL_PROTOCOL"] == f"TLSv{NEWEST}" and found["SSL_CIPHER"].startswith("TLS_")
     assert not set(WRITTEN[2:]) & set(found)
 
 
@@ -137,6 +137,7 @@ def test_cipher_on_tls12(pki, rsa_server, kind, bulk, iana):
     assert found["SSL_CIPHER"] == f"TLS_ECDHE_{name}_WITH_{iana}"
 
 
+@needs_tls13
 @pytest.mark.parametrize("suite", ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"])
 def test_cipher_on_tls13(pki, suite):
     """SSL_CIPHER is the suite's name on TLS 1.3."""
@@ -198,7 +199,7 @@ def test_invalid_server_name(pki, name):
 def test_invalid_server_name_by_another_client(pki, name):
     """What Python's client will not send, an address, a dot in front or bytes outside ASCII, shows no more."""
     found, log = s_client(pki, ["-servername", name], ["-v3"])
-    assert found["SSL_PROTOCOL"] == "TLSv1.3"
+    assert found["SSL_PROTOCOL"] == f"TLSv{NEWEST}"
     assert "SSL_TLS_SNI_SERVERNAME" not in found
     assert " sni=" not in log and log.isascii()
 
@@ -443,7 +444,7 @@ def test_missing_variable(pki, options, env, names):
 def test_no_anchors_are_needed_without_asking(pki):
     """CADIR and CAFILE are not looked at when no certificate is asked for."""
     env = {"CADIR": "/nonexistent", "CAFILE": "/nonexistent"}
-    assert environment(pki, env=env)["SSL_PROTOCOL"] == "TLSv1.3"
+    assert environment(pki, env=env)["SSL_PROTOCOL"] == f"TLSv{NEWEST}"
 
 
 # -- the library's own variables -----------------------------------------------------------
@@ -467,7 +468,7 @@ def test_library_variables_are_not_honoured(pki, library):
     """OPENSSL_CONF and OPENSSL_MODULES change nothing for us, and reach prog."""
     prog = ["sh", "-c", "openssl list -providers; echo ==; read line; env -0"]
     with session(pki, prog, env=library) as (tlsd, client):
-        assert client.tls.version() == "TLSv1.3"
+        assert client.tls.version() == f"TLSv{NEWEST}"
         for pid in tlsd.pid, tlsd.engine():
             with contextlib.suppress(PermissionError), open(f"/proc/{pid}/maps") as maps:
                 assert "mine.so" not in maps.read()
@@ -486,7 +487,7 @@ def test_broken_library_configuration_does_no_harm(pki, tmp_path, content):
     path = tmp_path / "openssl.cnf"
     if content is not None:
         path.write_text(content)
-    assert environment(pki, env={"OPENSSL_CONF": str(path)})["SSL_PROTOCOL"] == "TLSv1.3"
+    assert environment(pki, env={"OPENSSL_CONF": str(path)})["SSL_PROTOCOL"] == f"TLSv{NEWEST}"
 
 
 # -- how prog is found ---------------------------------------------------------------------

@@ -15,7 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (BestAvailableEncryption, Encoding, NoEncryption,
                                                           PrivateFormat, PublicFormat)
 
-from harness import Client, LIMIT, Tlsd, make_identity, new_key, one_line, refusal, refused_at_start, session
+from harness import (ABLE, Client, LIMIT, NEWEST, Tlsd, VERSIONS, make_identity, new_key, one_line, refusal,
+                     refused_at_start, session)
 
 PKCS8, TRADITIONAL = PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL
 EC_PARAMETERS = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
@@ -85,13 +86,18 @@ def test_ec_parameters_before_the_key(pki, tmp_path):
 
 @pytest.mark.parametrize("kind", ["p384", "rsa2048", "rsa3072", "rsa4096", "ed25519"])
 def test_kind_of_key(pki, tmp_path, kind):
-    """Every kind of key serves on both versions, in every form that it has."""
+    """Every kind of key serves on every version, in every form that it has; a kind that the backend has not is 96."""
     identity = make_identity("localhost", pki.ca, key=kind, names=["localhost"])
     (tmp_path / "cert").write_bytes(identity.cert_pem())
     for form in [name for name in KEY_FORMS if kind != "ed25519" or not name.startswith("traditional")]:
         (tmp_path / "key").write_bytes(KEY_FORMS[form](identity.key))
         env = {"KEYFILE": str(tmp_path / "key"), "CERTFILE": str(tmp_path / "cert")}
-        for version in ("1.2", "1.3") if form == "PKCS#8 PEM" else ("1.3",):
+        if kind == "ed25519" and not ABLE.ed25519:
+            code, message = refused_at_start(pki, env=env)
+            assert code == 96
+            assert f"KEYFILE {env['KEYFILE']}: keys of this type cannot be used" in message
+            continue
+        for version in VERSIONS if form == "PKCS#8 PEM" else [NEWEST]:
             assert served(pki, env, version) == identity.cert_der()
 
 
@@ -216,7 +222,9 @@ BAD = [
     ("KEYFILE", "a public key", lambda pki: pki.server.key.public_key().public_bytes(
         Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), "key"),
     ("KEYFILE", "another key", other_key, "match|belong"),
-    ("KEYFILE", "another kind of key", lambda pki: key_bytes(new_key("ed25519")), "match|belong"),
+    ("KEYFILE", "another kind of key", lambda pki: key_bytes(new_key("rsa2048")), "match|belong"),
+    ("KEYFILE", "an Ed25519 key", lambda pki: key_bytes(new_key("ed25519")),
+     "match|belong" if ABLE.ed25519 else "keys of this type cannot be used"),
     ("KEYFILE", "cut PEM", lambda pki: pki.server.key_pem()[:120], "."),
     ("KEYFILE", "no last line", lambda pki: pki.server.key_pem().rpartition(b"-----END")[0], "."),
     ("KEYFILE", "bad base64", lambda pki: bad_base64(pki.server.key_pem()), "."),

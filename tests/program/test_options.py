@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from harness import Client, LIMIT, PROGRAM, Tlsd, one_line, refusal, refused_at_start, session, tcp_pair
+from harness import (ABLE, Client, LIMIT, NEWEST, PROGRAM, Tlsd, one_line, refusal, refused_at_start, session,
+                     tcp_pair)
 
 OPTIONS = {
     "-S": "--close-notify", "-s": "--no-close-notify", "-J": "--enforce-close-notify", "-j": None,
@@ -55,14 +56,14 @@ def test_how_eof_is_sent(pki, options, end):
     ("--half-close-notify", "late"), ("-S", ""), ("-S --half-close-notify", "late"), ("--half-close-notify -S", ""),
 ])
 def test_half_close_notify_delivers_what_comes_later(pki, options, late):
-    """--half-close-notify closes our direction only, -S both; the later one wins."""
-    with session(pki, ["sh", "-c", "exec cat >&2"], words(options), version="1.3") as (tlsd, client):
+    """--half-close-notify closes our direction only, -S both; the later one wins. Without TLS 1.3 both are the same."""
+    with session(pki, ["sh", "-c", "exec cat >&2"], words(options), version=NEWEST) as (tlsd, client):
         assert client.read_all() == b""
         assert client.end == "close_notify"
         client.send(b"late")
         client.fin()
         assert tlsd.wait() == 0
-        assert tlsd.stderr() == late
+        assert tlsd.stderr() == (late if ABLE.tls13 else "")
 
 
 @pytest.mark.parametrize("options, code", [
@@ -353,5 +354,4 @@ def test_version():
 
 def test_backend():
     """--backend prints one line with the TLS library and its version."""
-    text = printed(["--backend"])
-    assert re.search(r"openssl\b.*\b3\.\d+\.\d+", text, re.I) and text.count("\n") == 1
+    assert re.fullmatch(ABLE.version + "\n", printed(["--backend"]))

@@ -535,7 +535,8 @@ def test_second_signal_does_not_wait_for_prog(pki):
             assert alive(prog)
         finally:
             for pid in survivors(tlsd.pid):
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

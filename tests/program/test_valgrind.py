@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from harness import Client, PROGRAM, Tlsd, refusal, session
+from harness import Client, PROGRAM, Tlsd, VERSIONS, refusal, session
 
 COUNT = int(os.environ.get("S6_TLSD_VALGRIND", "2"))
 pytestmark = [
@@ -39,7 +39,7 @@ def check(folder, monitor, engine):
 @pytest.mark.parametrize("n", range(COUNT))
 def test_connection(pki, tmp_path, n):
     """A connection with a client certificate leaves nothing behind."""
-    version = ("1.3", "1.2")[n % 2]
+    version = VERSIONS[-1 - n % len(VERSIONS)]
     options = ["-v2", "-y", *(["-S"] if n % 4 > 1 else [])]
     with session(pki, ["sh", "-c", "cat; exit 5"], options, version, pki.client, env={"CAFILE": pki.cafile},
                  program=valgrind(tmp_path)) as (tlsd, client):

@@ -1,0 +1,26 @@
+"""The one list of what backends cannot do, as tests/unit/abilities.h is for the engines alone.
+
+A test takes from here what to expect of the backend it runs on. What is missing is asserted to be
+missing cleanly: nothing is skipped for it.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Abilities:
+    version: str  # what --backend says, a regular expression
+    tls13: bool = True  # else a client that insists on it is refused
+    ed25519: bool = True  # keys and certificates; else a key is 96, and no client is asked for such a certificate
+    forgets_key: bool = True  # once the handshake is over; else the engine keeps it as long as it lives
+    name_constraints: bool = True  # are judged; else a chain that has any is refused
+    late_alerts: bool = True  # a failure behind the handshake is told to the peer; else the wire just ends
+    replies_after_close_notify: bool = True  # else the peer's is answered at once, and prog's stdout is closed
+
+
+ABILITIES = {
+    "openssl": Abilities(version=r"openssl: OpenSSL 3\.\d+\.\d+\b.*"),
+    "libtls": Abilities(version=r"libtls: libtls \d+\.\d+\.\d+\b.*", forgets_key=False),
+    "bearssl": Abilities(version=r"bearssl: BearSSL \d+\.\d+", tls13=False, ed25519=False, name_constraints=False,
+                         late_alerts=False, replies_after_close_notify=False),
+}
