@@ -27,8 +27,8 @@ enum message_type {
 	MSG_STOP,    /* end the connection as after a failure */
 };
 
-/* How long a process may take from closing its descriptors to its end. */
-#define ASK_PATIENCE_MS 20
+/* How long a process may take from closing its descriptors to its end, on a machine that is busy. */
+#define ASK_PATIENCE_MS 200
 
 /* How a connection ended. */
 struct report {

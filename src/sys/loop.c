@@ -20,6 +20,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+/* How long ago is just now: a peer answers quicker than that, or prog's exit is known by then. */
+#define JUST_NOW_MS 50
+
 /* How long a peer may take no byte of what prog left behind. */
 #define STALL_MS 60000
 
@@ -168,7 +171,7 @@ stdout_just_closed(const struct loop *l)
 	struct pollfd p = {.fd = l->prog_out, .events = POLLIN};
 
 	if (l->prog_out < 0)
-		return l->now - l->prog_eof <= ASK_PATIENCE_MS;
+		return l->now - l->prog_eof <= JUST_NOW_MS;
 	return poll(&p, 1, 0) > 0 && p.revents & POLLHUP;
 }
 
