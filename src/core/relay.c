@@ -100,7 +100,7 @@ cut_answer(struct relay *r)
 static unsigned
 fail_wire(struct relay *r, enum relay_end end, unsigned facts)
 {
-	if (end == END_CUT || end == END_NO_NOTIFY)
+	if (end == END_CUT || end == END_NO_NOTIFY || (end == END_TLS && facts & FACT_SILENT))
 		cut_answer(r);
 	return fail(r, end, end == END_RESET ? TX_DEAD : TX_FLUSH, facts);
 }

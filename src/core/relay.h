@@ -74,7 +74,8 @@ enum relay_fact {
 	FACT_REST = 64,	      /* the pipe from prog holds bytes */
 	FACT_HALF = 128,      /* this protocol version lets the peer go on after our close_notify */
 	FACT_MUTE = 256,      /* the engine takes nothing of prog any more: the peer closed, and cannot be answered */
-	FACT_ALL = 511,
+	FACT_SILENT = 512,    /* the engine failed, and no alert tells the peer */
+	FACT_ALL = 1023,
 };
 
 enum relay_event {

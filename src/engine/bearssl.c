@@ -361,7 +361,7 @@ failed(struct engine *e, int error)
 {
 	const char *why = e->validator.why ? e->validator.why : reason_text(error);
 
-	e->facts |= ENGINE_FAILED;
+	e->facts |= e->facts & ENGINE_UP ? ENGINE_FAILED | ENGINE_SILENT : ENGINE_FAILED;
 	if (reason_is_certificate(error))
 		(void)snprintf(e->reason, sizeof e->reason, "the peer's certificate is refused: %s", why);
 	else

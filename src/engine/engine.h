@@ -49,6 +49,7 @@ enum engine_fact {
 	ENGINE_UP = 1,	     /* the handshake is complete */
 	ENGINE_NOTIFIED = 2, /* the peer's close_notify came, and all before it was decrypted */
 	ENGINE_FAILED = 4,   /* nothing more is decrypted or encrypted; an alert may wait at wire out */
+	ENGINE_SILENT = 8,   /* failed behind the handshake, and no alert tells the peer */
 };
 
 /* Which backend this is, by the name that chooses it when configuring: "openssl". Constant text. */

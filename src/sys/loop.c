@@ -87,6 +87,8 @@ facts(struct loop *l, enum relay_event event)
 		f |= FACT_HALF;
 	if (event == EV_NOTIFIED && !engine_replies_after_close(l->engine))
 		f |= FACT_MUTE;
+	if (engine_facts(l->engine) & ENGINE_SILENT)
+		f |= FACT_SILENT;
 	return f;
 }
 

@@ -322,6 +322,7 @@ a_flipped_bit_fails(void **state)
 		assert_int_equal(engine_wire_in(server.engine, &in), 0);
 		assert_int_equal(engine_app_in(server.engine, &in), 0);
 		assert_int_equal(engine_wire_out(server.engine, &out) > 0, abilities()->late_alerts);
+		assert_int_equal(!(engine_facts(server.engine) & ENGINE_SILENT), abilities()->late_alerts);
 		run(&server, &client, SIZE_MAX);
 		assert_int_equal(server.got, 10);
 		assert_int_equal(!!(engine_facts(client.engine) & ENGINE_FAILED), abilities()->late_alerts);

@@ -105,6 +105,8 @@ plausible_event(const struct node *n, enum relay_event event, unsigned facts)
 
 	if (facts & FACT_MUTE && event != EV_NOTIFIED)
 		return false;
+	if (facts & FACT_SILENT && (!(n->ghost & G_REPORTED) || (event != EV_BROKEN && !(n->ghost & G_BROKEN))))
+		return false;
 	switch (event) {
 	case EV_MOVED:
 	case EV_SIGNAL:
@@ -256,6 +258,9 @@ check_verdict(const struct node *a, const struct node *b, enum relay_event event
 	    "a wire that is closed brings nothing");
 	LAW(b->r.stage != RELAY_ENDED || b->r.end != END_NONE, "an end has a cause");
 	LAW(!b->r.lost || relay_failed(&b->r), "a loss is a failure");
+	LAW(!(facts & FACT_SILENT) || relay_failed(&a->r) || b->r.end != END_TLS || a->r.stage != RELAY_RUNNING ||
+		a->r.tx != TX_OPEN || b->r.exited || b->r.lost,
+	    "an answer that is cut without a word does not look complete");
 }
 
 static unsigned
