@@ -14,7 +14,7 @@ class Abilities:
     ed25519: bool = True  # keys and certificates; else a key is 96, and no client is asked for such a certificate
     forgets_key: bool = True  # once the handshake is over; else the engine keeps it as long as it lives
     name_constraints: bool = True  # are judged; else a chain that has any is refused
-    late_alerts: bool = True  # a failure behind the handshake is told to the peer; else the wire just ends
+    late_alerts: bool = True  # a failure behind the handshake is told to the peer; else an answer that is cut is reset
     replies_after_close_notify: bool = True  # else the peer's is answered at once, and prog's stdout is closed
 
 

@@ -552,7 +552,7 @@ ENDS = {"-s": "fin", "-S": "close_notify"}
 
 def late_alert(reason=""):
     """What Client.end is, or with no reason begins with, after a failure behind the handshake."""
-    return f"alert: {reason}" if ABLE.late_alerts else "fin"
+    return f"alert: {reason}" if ABLE.late_alerts else "reset"
 
 
 # The beginning of a prog that writes the file argv[1] until nobody has taken a byte for a moment, and counts: n.
