@@ -10,8 +10,8 @@ import struct
 
 import pytest
 
-from harness import (ABLE, ENDS, LIMIT, NEWEST, Client, Fifo, Tlsd, late_alert, offer, one_line, python, tcp_pair, wait_for,
-                     wait_quiet, wire_end)
+from harness import (ABLE, ENDS, LIMIT, NEWEST, Client, Fifo, Tlsd, late_alert, offer, one_line, python, tcp_pair,
+                     wait_for, wait_quiet, wire_end)
 
 
 class Peer:
