@@ -148,6 +148,17 @@ in_range(int curve, struct span x)
 	return x.n < n || (x.n == n && memcmp(x.p, order, n) < 0);
 }
 
+/* A version and an algorithm (RFC 5958, 2), or a version and the key (RFC 5915, 3): the forms that are not RSA's own.
+ */
+static bool
+is_key(struct span der)
+{
+	struct span inside, skipped;
+
+	return der_expect(&der, DER_SEQUENCE, &inside) == 0 && der_expect(&inside, DER_INTEGER, &skipped) == 0 &&
+	       (der_expect(&inside, DER_SEQUENCE, &skipped) == 0 || der_expect(&inside, OCTET_STRING, &skipped) == 0);
+}
+
 static int
 take(struct key *k, const br_skey_decoder_context *d, const struct blob *b, struct fault *f)
 {
@@ -177,10 +188,10 @@ key_load(struct key *k, const struct blob *b, struct fault *f)
 	int got;
 
 	*k = (struct key){0};
-	if (!der_is_sequence(bytes(b)))
-		return fault_set(f, FAULT_CONTEXT, "%s: not a private key: not one DER sequence", b->name);
-	if (find_rsa(bytes(b), &rsa) == 0)
+	if (der_is_sequence(bytes(b)) && find_rsa(bytes(b), &rsa) == 0)
 		return load_rsa(k, rsa, b, f);
+	if (!der_is_sequence(bytes(b)) || !is_key(bytes(b)))
+		return fault_set(f, FAULT_CONTEXT, "%s: not a private key: no such DER sequence", b->name);
 	br_skey_decoder_init(&d);
 	br_skey_decoder_push(&d, b->p, b->n);
 	got = take(k, &d, b, f);
