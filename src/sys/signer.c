@@ -1,0 +1,81 @@
+/*
+ * The side that holds the key. It believes nothing: a request has to be of its
+ * form to the byte, of a text that TLS has signed, and the only one.
+ */
+#include "sys/signer.h"
+
+#include "sys/channel.h"
+#include "sys/fds.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+int
+signer_open(struct signer *s, enum signing_role role, struct fault *f)
+{
+	int ends[2], room = 2 * SIGNING_MAX;
+
+	*s = (struct signer){.ask = -1, .answer = -1, .role = role};
+	if (channel_create(ends, f) < 0)
+		return -1;
+	s->ask = ends[0];
+	s->answer = ends[1];
+	/* Where the system gives less, the longest texts are not sent, and the handshake fails. */
+	(void)setsockopt(s->ask, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+	return 0;
+}
+
+static int
+refuse(struct fault *f, const char *why)
+{
+	return fault_set(f, FAULT_TLS, "engine asked for a signature that is refused: %s", why);
+}
+
+/* Signs and answers: a first byte of 1, and the signature; or of 0, when the key cannot sign that. */
+static int
+sign(const struct signer *s, const struct signing *request, struct fault *f)
+{
+	unsigned char answer[1 + SIGNATURE_MAX];
+	long n = engine_key_sign(s->key, request, answer + 1);
+
+	answer[0] = n > 0;
+	if (channel_send(s->answer, answer, n > 0 ? (size_t)n + 1 : 1) < 0 && errno != EPIPE && errno != ECONNRESET)
+		return refuse(f, "it does not take the answer");
+	return 0;
+}
+
+int
+signer_serve(struct signer *s, struct fault *f)
+{
+	static unsigned char message[SIGNING_MAX + 1];
+	struct signing request;
+	const char *why;
+	ssize_t n;
+
+	do
+		n = recv(s->answer, message, sizeof message, MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN)
+		return 0;
+	if (n <= 0) {
+		signer_close(s); /* the engine hung up */
+		return 0;
+	}
+	if (s->served)
+		return refuse(f, "there was one before");
+	s->served = true;
+	if (n > SIGNING_MAX || signing_unpack((struct span){message, (size_t)n}, &request) < 0)
+		return refuse(f, "a malformed request");
+	why = signing_refusal(s->role, &request);
+	return why ? refuse(f, why) : sign(s, &request, f);
+}
+
+void
+signer_close(struct signer *s)
+{
+	engine_key_free(s->key);
+	s->key = NULL;
+	fds_close(&s->ask);
+	fds_close(&s->answer);
+}
