@@ -11,6 +11,7 @@
 #include "sys/clock.h"
 #include "sys/fds.h"
 #include "sys/log.h"
+#include "sys/material.h"
 #include "sys/worker.h"
 
 #include <errno.h>
@@ -29,6 +30,7 @@ extern char **environ;
 struct monitor {
 	const struct config *config;
 	const struct privileges *privileges;
+	struct signer *signer; /* NULL: the engine has the key */
 	int64_t start;
 	int channel;	    /* to the engine; -1 when it has hung up */
 	pid_t engine, prog; /* 0: not running */
@@ -118,16 +120,17 @@ start_engine(struct monitor *m, struct engine_context *context, struct fault *f)
 		    .wire_out = STDOUT_FILENO,
 		    .prog_in = to_prog[1],
 		    .prog_out = from_prog[0],
-		    .channel = channel[1]};
+		    .channel = channel[1],
+		    .signer = m->signer ? m->signer->ask : -1};
 
 		worker_run(context, &fds, m->config, m->privileges, &mask, self, m->start);
 	}
 	m->channel = channel[0];
-	if (dup2(to_prog[0], STDIN_FILENO) < 0 || dup2(from_prog[1], STDOUT_FILENO) < 0) {
-		(void)kill(m->engine, SIGKILL);
+	if (dup2(to_prog[0], STDIN_FILENO) < 0 || dup2(from_prog[1], STDOUT_FILENO) < 0)
 		return fault_set(f, FAULT_SYSTEM, "cannot move a pipe: %s", strerror(errno));
-	}
 	fds_close(&channel[1]);
+	if (m->signer)
+		fds_close(&m->signer->ask);
 	for (int i = 0; i < 2; i++) {
 		fds_close(&to_prog[i]);
 		fds_close(&from_prog[i]);
@@ -232,11 +235,19 @@ log_handshake(const struct monitor *m, const struct session *s)
 }
 
 static void
+forget_key(struct monitor *m)
+{
+	if (m->signer)
+		signer_close(m->signer);
+}
+
+static void
 take_up(struct monitor *m, const struct session *session)
 {
 	struct fault f;
 
 	m->up = true;
+	forget_key(m);
 	if (!m->engine)
 		return; /* it died meanwhile: prog never runs */
 	if (m->outcome.signal) {
@@ -321,6 +332,20 @@ read_channel(struct monitor *m)
 	}
 }
 
+/* The connection ends with an engine that asks for anything but its one signature. */
+static void
+serve_signer(struct monitor *m)
+{
+	struct fault f;
+
+	if (!m->signer || m->signer->answer < 0 || signer_serve(m->signer, &f) == 0)
+		return;
+	forget_key(m);
+	give_fault(m, f.code, f.text);
+	expect_exit(m, 0);
+	fds_close(&m->channel);
+}
+
 /* -- children ------------------------------------------------------------ */
 
 static void
@@ -329,6 +354,7 @@ engine_exited(struct monitor *m, int status)
 	char text[64];
 
 	m->engine = 0;
+	forget_key(m);
 	read_channel(m);
 	fds_close(&m->channel);
 	if (m->reported || m->outcome.signal)
@@ -428,32 +454,72 @@ watch(struct monitor *m)
 	while (m->engine || m->prog) {
 		int64_t ms = keep_time(m);
 		struct timespec wait = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-		struct pollfd p = {.fd = m->channel, .events = POLLIN};
+		struct pollfd p[] = {
+		    {.fd = m->channel, .events = POLLIN}, {.fd = m->signer ? m->signer->answer : -1, .events = POLLIN}};
 
-		(void)ppoll(&p, 1, ms >= 0 ? &wait : NULL, &open);
+		(void)ppoll(p, 2, ms >= 0 ? &wait : NULL, &open);
 		reap(m);
+		serve_signer(m);
 		read_channel(m);
 		if (!heed_signals(m))
 			return;
 	}
 }
 
-int
-monitor_run(
-    struct engine_context *context, const struct config *config, const struct privileges *privileges, int64_t start)
+/* With the engine on its own, the key is read; the engine begins when that is in order. */
+static int
+get_ready(struct monitor *m, const struct blob *leaf, struct fault *f)
 {
-	struct monitor m = {
-	    .config = config, .privileges = privileges, .start = start, .channel = -1, .answer_at = -1, .patience = -1};
+	struct blob key = {0};
+
+	if (m->signer) {
+		if (material_load_key(&key, f) < 0)
+			return -1;
+		m->signer->key = engine_key_load(&key, leaf, f);
+		blob_wipe(&key);
+		if (!m->signer->key)
+			return -1;
+	}
+	tell(m, MSG_START);
+	return 0;
+}
+
+/* Returns 0, or -1 with *f and nothing left running. */
+static int
+begin(struct monitor *m, const struct connection *c, struct fault *f)
+{
+	int code = start_engine(m, c->context, f);
+
+	engine_context_free(c->context);
+	if (code == 0)
+		code = get_ready(m, c->leaf, f);
+	if (code < 0 && m->engine > 0) {
+		(void)kill(m->engine, SIGKILL);
+		(void)waitpid(m->engine, NULL, 0);
+	}
+	return code;
+}
+
+int
+monitor_run(const struct connection *c)
+{
+	struct monitor m = {.config = c->config,
+	    .privileges = c->privileges,
+	    .signer = c->signer,
+	    .start = c->start,
+	    .channel = -1,
+	    .answer_at = -1,
+	    .patience = -1};
 	struct fault f;
 	int code;
 
-	if (privileges->root && !privileges->drop)
+	if (c->privileges->root && !c->privileges->drop)
 		log_line(LOG_LEVEL_INFO,
 		    "TLS_UID and TLS_GID are not set: the engine keeps uid 0, without capabilities and groups");
+	if (!c->signer)
+		log_line(LOG_LEVEL_INFO, "the engine holds the key: %s signs nowhere else", engine_backend_name());
 	watch_signals(&m);
-	code = start_engine(&m, context, &f);
-	engine_context_free(context);
-	if (code < 0) {
+	if (begin(&m, c, &f) < 0) {
 		log_fault(&f);
 		return (int)f.code;
 	}
