@@ -44,20 +44,11 @@ static const struct scheme {
 	uint16_t hash; /* bytes, where a hash alone may be signed */
 	bool old;      /* for handshakes of TLS 1.2 alone */
 } schemes[] = {
-    {0x0401, 32, true},	 /* rsa_pkcs1_sha256, 384, 512 */
-    {0x0501, 48, true},	 /* */
-    {0x0601, 64, true},	 /* */
-    {0x0403, 32, false}, /* ecdsa_secp256r1_sha256 and so on */
-    {0x0503, 48, false}, /* */
-    {0x0603, 64, false}, /* */
-    {0x0804, 0, false},	 /* rsa_pss_rsae_sha256, 384, 512 */
-    {0x0805, 0, false},	 /* */
-    {0x0806, 0, false},	 /* */
-    {0x0807, 0, false},	 /* ed25519 */
-    {0x0808, 0, false},	 /* ed448 */
-    {0x0809, 0, false},	 /* rsa_pss_pss_sha256, 384, 512 */
-    {0x080a, 0, false},	 /* */
-    {0x080b, 0, false},	 /* */
+    {0x0401, 32, true}, {0x0501, 48, true}, {0x0601, 64, true},	   /* rsa_pkcs1_sha256, 384, 512 */
+    {0x0403, 32, false}, {0x0503, 48, false}, {0x0603, 64, false}, /* ecdsa_secp256r1_sha256 and so on */
+    {0x0804, 0, false}, {0x0805, 0, false}, {0x0806, 0, false},	   /* rsa_pss_rsae_sha256, 384, 512 */
+    {0x0809, 0, false}, {0x080a, 0, false}, {0x080b, 0, false},	   /* rsa_pss_pss_sha256, 384, 512 */
+    {0x0807, 0, false}, {0x0808, 0, false},			   /* ed25519, ed448 */
 };
 
 /* RFC 8422, 5.1.1 and 5.4; RFC 8446, 4.2.7. */

@@ -13,6 +13,7 @@
 #include <openssl/params.h>
 #include <openssl/provider.h>
 #include <openssl/rsa.h>
+#include <openssl/ssl.h>
 #include <openssl/x509.h>
 
 #include <setjmp.h>
@@ -270,27 +271,27 @@ owner_signs(size_t type, uint16_t scheme, bool hashed, const void *p, size_t n)
 	return length > 0;
 }
 
-/* Each key signs by its own schemes: with TLS 1.3, an EC key by that of its curve. */
+/* Each key signs by its own schemes: with TLS 1.3, an EC key by that of its curve. None signs a hash. */
 static void
 schemes_and_keys(void **state)
 {
 	static const struct {
 		uint16_t scheme;
-		const char *signers, *signers13, *hashers; /* a letter for each of `types`, in their order */
+		const char *signers, *signers13; /* a letter for each of `types`, in their order */
 	} cases[] = {
-	    {0x0401, "r......", "r......", "r......"}, /* that 1.3 has no such scheme, others see */
-	    {0x0501, "r......", "r......", "......."},
-	    {0x0403, "..abc..", "..a....", "..abc.."},
-	    {0x0503, "..abc..", "...b...", "......."},
-	    {0x0603, "..abc..", "....c..", "......."},
-	    {0x0804, "r......", "r......", "......."},
-	    {0x0806, "r......", "r......", "......."},
-	    {0x0809, ".p.....", ".p.....", "......."},
-	    {0x080b, ".p.....", ".p.....", "......."},
-	    {0x0807, ".....e.", ".....e.", "......."},
-	    {0x0808, "......f", "......f", "......."},
-	    {0x0201, ".......", ".......", "......."},
-	    {0, ".......", ".......", "......."},
+	    {0x0401, "r......", "r......"}, /* that 1.3 has no such scheme, others see */
+	    {0x0501, "r......", "r......"},
+	    {0x0403, "..abc..", "..a...."},
+	    {0x0503, "..abc..", "...b..."},
+	    {0x0603, "..abc..", "....c.."},
+	    {0x0804, "r......", "r......"},
+	    {0x0806, "r......", "r......"},
+	    {0x0809, ".p.....", ".p....."},
+	    {0x080b, ".p.....", ".p....."},
+	    {0x0807, ".....e.", ".....e."},
+	    {0x0808, "......f", "......f"},
+	    {0x0201, ".......", "......."},
+	    {0, ".......", "......."},
 	};
 	char tls13[130] = "", any[200] = "";
 
@@ -305,38 +306,85 @@ schemes_and_keys(void **state)
 			    owner_signs(type, scheme, false, any, sizeof any), cases[i].signers[type] != '.');
 			assert_int_equal(
 			    owner_signs(type, scheme, false, tls13, sizeof tls13), cases[i].signers13[type] != '.');
-			assert_int_equal(owner_signs(type, scheme, true, any, 32), cases[i].hashers[type] != '.');
-			assert_false(owner_signs(type, scheme, true, any, 31));
+			for (size_t n = 0; n <= 64; n++)
+				assert_false(owner_signs(type, scheme, true, any, n));
 		}
 }
 
-/* A hash is signed as the text would be. */
+/* -- what an engine asks for ---------------------------------------------------- */
+
+/* A client that offers this alone, against an engine. */
 static void
-hashes(void **state)
+shake_hands(size_t type, int version, const char *groups, const char *schemes)
 {
+	struct blobs chain = {&identities[type].cert, 1};
+	struct fault f;
+	struct engine_context *context = engine_prepare(
+	    &(struct engine_policy){
+		.role = ENGINE_SERVER, .signer = identity_signer(&identities[type], ENGINE_SERVER), .chain = &chain},
+	    &f);
+	struct engine *e = engine_open(context, &f);
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	SSL *client;
+	BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
+	const unsigned char *p;
+	unsigned char *room;
+	size_t n, moved;
+
+	assert_int_equal(SSL_CTX_set_min_proto_version(ctx, version), 1);
+	assert_int_equal(SSL_CTX_set_max_proto_version(ctx, version), 1);
+	assert_int_equal(SSL_CTX_set1_groups_list(ctx, groups), 1);
+	assert_int_equal(SSL_CTX_set1_sigalgs_list(ctx, schemes), 1);
+	client = SSL_new(ctx);
+	SSL_set_bio(client, in, out);
+	identities[type].asked = 0;
+	do {
+		(void)SSL_connect(client);
+		moved = BIO_ctrl_pending(out);
+		if (moved > 0) {
+			assert_true(engine_wire_in(e, &room) >= moved);
+			assert_int_equal(BIO_read(out, room, (int)moved), moved);
+			engine_wire_in_ack(e, moved);
+		}
+		n = engine_wire_out(e, &p);
+		assert_int_equal(n == 0 ? 0 : BIO_write(in, p, (int)n), n);
+		engine_wire_out_ack(e, n);
+		moved += n;
+	} while (moved > 0);
+	if (engine_facts(e) != ENGINE_UP || !SSL_is_init_finished(client))
+		fail_msg("%s, %x, %s, %s: %s", types[type], (unsigned)version, groups, schemes, engine_reason(e));
+	assert_int_equal(identities[type].asked, 1);
+	SSL_free(client);
+	SSL_CTX_free(ctx);
+	engine_free(e);
+	engine_context_free(context);
+}
+
+static void
+every_group_and_scheme(void **state)
+{
+	static const char *const groups[] = {"P-256", "P-384", "P-521", "X25519", "X448"};
 	static const struct {
-		uint16_t scheme;
 		size_t type;
-		const char *hash;
-	} cases[] = {{0x0401, 0, "SHA256"}, {0x0501, 0, "SHA384"}, {0x0601, 0, "SHA512"}, {0x0403, 2, "SHA256"},
-	    {0x0603, 2, "SHA512"}, {0x0503, 3, "SHA384"}};
+		bool tls13;
+		const char *scheme;
+	} cases[] = {{0, false, "RSA+SHA256"}, {0, false, "RSA+SHA384"}, {0, false, "RSA+SHA512"},
+	    {0, true, "rsa_pss_rsae_sha256"}, {0, true, "rsa_pss_rsae_sha384"}, {0, true, "rsa_pss_rsae_sha512"},
+	    {1, true, "rsa_pss_pss_sha256"}, {1, true, "rsa_pss_pss_sha512"}, {2, true, "ECDSA+SHA256"},
+	    {2, false, "ECDSA+SHA512"}, {3, true, "ECDSA+SHA384"}, {4, true, "ECDSA+SHA512"}, {5, true, "ed25519"},
+	    {6, true, "ed448"}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		unsigned char hash[64], signature[SIGNATURE_MAX];
-		struct signing request = {.scheme = cases[i].scheme, .hashed = true, .text = {hash, 0}};
-		EVP_MD_CTX *m = EVP_MD_CTX_new();
-		long n;
+		/* An EC key has to be of a group that the client knows. */
+		for (size_t j = 0; j < (cases[i].type >= 2 && cases[i].type <= 4 ? 1 : 5); j++) {
+			const char *all = "P-256:P-384:P-521",
+				   *group = cases[i].type >= 2 && cases[i].type <= 4 ? all : groups[j];
 
-		assert_int_equal(EVP_Q_digest(NULL, cases[i].hash, NULL, text, sizeof text, hash, &request.text.n), 1);
-		n = engine_key_sign(owners[cases[i].type], &request, signature);
-		assert_true(n > 0);
-		assert_int_equal(
-		    EVP_DigestVerifyInit_ex(m, NULL, cases[i].hash, NULL, NULL, identities[cases[i].type].pkey, NULL),
-		    1);
-		assert_int_equal(
-		    EVP_DigestVerify(m, signature, (size_t)n, (const unsigned char *)text, sizeof text), 1);
-		EVP_MD_CTX_free(m);
+			shake_hands(cases[i].type, TLS1_2_VERSION, group, cases[i].scheme);
+			if (cases[i].tls13)
+				shake_hands(cases[i].type, TLS1_3_VERSION, group, cases[i].scheme);
+		}
 	}
 }
 
@@ -383,7 +431,7 @@ main(void)
 	    cmocka_unit_test(nothing_is_stolen),
 	    cmocka_unit_test(strange_answers),
 	    cmocka_unit_test(schemes_and_keys),
-	    cmocka_unit_test(hashes),
+	    cmocka_unit_test(every_group_and_scheme),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
