@@ -313,31 +313,18 @@ schemes_and_keys(void **state)
 
 /* -- what an engine asks for ---------------------------------------------------- */
 
-/* A client that offers this alone, against an engine. */
-static void
-shake_hands(size_t type, int version, const char *groups, const char *schemes)
+/* Moves bytes until none move any more. Returns whether both sides are content. */
+static bool
+shake_hands(struct engine *e, SSL_CTX *ctx)
 {
-	struct blobs chain = {&identities[type].cert, 1};
-	struct fault f;
-	struct engine_context *context = engine_prepare(
-	    &(struct engine_policy){
-		.role = ENGINE_SERVER, .signer = identity_signer(&identities[type], ENGINE_SERVER), .chain = &chain},
-	    &f);
-	struct engine *e = engine_open(context, &f);
-	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-	SSL *client;
+	SSL *client = SSL_new(ctx);
 	BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
 	const unsigned char *p;
 	unsigned char *room;
 	size_t n, moved;
+	bool good;
 
-	assert_int_equal(SSL_CTX_set_min_proto_version(ctx, version), 1);
-	assert_int_equal(SSL_CTX_set_max_proto_version(ctx, version), 1);
-	assert_int_equal(SSL_CTX_set1_groups_list(ctx, groups), 1);
-	assert_int_equal(SSL_CTX_set1_sigalgs_list(ctx, schemes), 1);
-	client = SSL_new(ctx);
 	SSL_set_bio(client, in, out);
-	identities[type].asked = 0;
 	do {
 		(void)SSL_connect(client);
 		moved = BIO_ctrl_pending(out);
@@ -350,11 +337,43 @@ shake_hands(size_t type, int version, const char *groups, const char *schemes)
 		assert_int_equal(n == 0 ? 0 : BIO_write(in, p, (int)n), n);
 		engine_wire_out_ack(e, n);
 		moved += n;
-	} while (moved > 0);
-	if (engine_facts(e) != ENGINE_UP || !SSL_is_init_finished(client))
+	} while (moved > 0 && !(engine_facts(e) & ENGINE_FAILED));
+	good = engine_facts(e) == ENGINE_UP && SSL_is_init_finished(client);
+	SSL_free(client);
+	return good;
+}
+
+static struct engine_context *
+prepare(size_t type)
+{
+	struct blobs chain = {&identities[type].cert, 1};
+	struct fault f;
+	struct engine_context *context = engine_prepare(
+	    &(struct engine_policy){
+		.role = ENGINE_SERVER, .signer = identity_signer(&identities[type], ENGINE_SERVER), .chain = &chain},
+	    &f);
+
+	assert_non_null(context);
+	identities[type].asked = 0;
+	return context;
+}
+
+/* An engine meets a client that offers this alone. */
+static void
+meet(size_t type, int version, const char *groups, const char *schemes)
+{
+	struct engine_context *context = prepare(type);
+	struct fault f;
+	struct engine *e = engine_open(context, &f);
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+
+	assert_int_equal(SSL_CTX_set_min_proto_version(ctx, version), 1);
+	assert_int_equal(SSL_CTX_set_max_proto_version(ctx, version), 1);
+	assert_int_equal(SSL_CTX_set1_groups_list(ctx, groups), 1);
+	assert_int_equal(SSL_CTX_set1_sigalgs_list(ctx, schemes), 1);
+	if (!shake_hands(e, ctx))
 		fail_msg("%s, %x, %s, %s: %s", types[type], (unsigned)version, groups, schemes, engine_reason(e));
 	assert_int_equal(identities[type].asked, 1);
-	SSL_free(client);
 	SSL_CTX_free(ctx);
 	engine_free(e);
 	engine_context_free(context);
@@ -381,11 +400,36 @@ every_group_and_scheme(void **state)
 			const char *all = "P-256:P-384:P-521",
 				   *group = cases[i].type >= 2 && cases[i].type <= 4 ? all : groups[j];
 
-			shake_hands(cases[i].type, TLS1_2_VERSION, group, cases[i].scheme);
+			meet(cases[i].type, TLS1_2_VERSION, group, cases[i].scheme);
 			if (cases[i].tls13)
-				shake_hands(cases[i].type, TLS1_3_VERSION, group, cases[i].scheme);
+				meet(cases[i].type, TLS1_3_VERSION, group, cases[i].scheme);
 		}
 	}
+}
+
+/* Whatever was wiped asks nobody any more; an engine that was opened before its context was wiped does. */
+static void
+wiped(void **state)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	struct fault f;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct engine_context *context = prepare(2);
+		struct engine *early = engine_open(context, &f), *late;
+
+		engine_context_wipe(context);
+		late = engine_open(context, &f);
+		if (i == 2)
+			engine_wipe(early);
+		assert_int_equal(shake_hands(i == 0 ? late : early, ctx), i == 1);
+		assert_int_equal(identities[2].asked, i == 1);
+		engine_free(early);
+		engine_free(late);
+		engine_context_free(context);
+	}
+	SSL_CTX_free(ctx);
 }
 
 /* -- at the start --------------------------------------------------------------- */
@@ -432,6 +476,7 @@ main(void)
 	    cmocka_unit_test(strange_answers),
 	    cmocka_unit_test(schemes_and_keys),
 	    cmocka_unit_test(every_group_and_scheme),
+	    cmocka_unit_test(wiped),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
