@@ -22,7 +22,21 @@ enum { HEAD = 3, RANDOMS = 64, HELLO_RANDOM = 32 };
 enum { NAMED_CURVE = 3, POINT_HEAD = 4, POINT_MAX = 133, SERVER_MAX = RANDOMS + POINT_HEAD + POINT_MAX };
 
 /* A handshake's messages (RFC 5246, 7.4). */
-enum { MESSAGE_HEAD = 4, CLIENT_HELLO = 1, SERVER_HELLO = 2, CLIENT_KEY_EXCHANGE = 16 };
+enum { MESSAGE_HEAD = 4, CLIENT_HELLO = 1, SERVER_HELLO = 2 };
+
+/* Those behind the hellos, up to what a client signs: the server asked for a certificate, and got one. */
+static const struct {
+	int type;
+	bool optional;
+} flights[] = {
+    {11, false}, /* Certificate */
+    {22, true},	 /* CertificateStatus (RFC 6066, 8) */
+    {12, true},	 /* ServerKeyExchange */
+    {13, false}, /* CertificateRequest */
+    {14, false}, /* ServerHelloDone */
+    {11, false}, /* Certificate, the client's */
+    {16, false}, /* ClientKeyExchange */
+};
 
 /* RFC 8446, 4.2.3. */
 static const struct scheme {
@@ -30,20 +44,11 @@ static const struct scheme {
 	uint16_t hash; /* bytes, where a hash alone may be signed */
 	bool old;      /* for handshakes of TLS 1.2 alone */
 } schemes[] = {
-    {0x0401, 32, true},	 /* rsa_pkcs1_sha256, 384, 512 */
-    {0x0501, 48, true},	 /* */
-    {0x0601, 64, true},	 /* */
-    {0x0403, 32, false}, /* ecdsa_secp256r1_sha256 and so on */
-    {0x0503, 48, false}, /* */
-    {0x0603, 64, false}, /* */
-    {0x0804, 0, false},	 /* rsa_pss_rsae_sha256, 384, 512 */
-    {0x0805, 0, false},	 /* */
-    {0x0806, 0, false},	 /* */
-    {0x0807, 0, false},	 /* ed25519 */
-    {0x0808, 0, false},	 /* ed448 */
-    {0x0809, 0, false},	 /* rsa_pss_pss_sha256, 384, 512 */
-    {0x080a, 0, false},	 /* */
-    {0x080b, 0, false},	 /* */
+    {0x0401, 32, true}, {0x0501, 48, true}, {0x0601, 64, true},	   /* rsa_pkcs1_sha256, 384, 512 */
+    {0x0403, 32, false}, {0x0503, 48, false}, {0x0603, 64, false}, /* ecdsa_secp256r1_sha256 and so on */
+    {0x0804, 0, false}, {0x0805, 0, false}, {0x0806, 0, false},	   /* rsa_pss_rsae_sha256, 384, 512 */
+    {0x0809, 0, false}, {0x080a, 0, false}, {0x080b, 0, false},	   /* rsa_pss_pss_sha256, 384, 512 */
+    {0x0807, 0, false}, {0x0808, 0, false},			   /* ed25519, ed448 */
 };
 
 /* RFC 8422, 5.1.1 and 5.4; RFC 8446, 4.2.7. */
@@ -149,21 +154,21 @@ next_hello(struct span *t, int type)
 	return next_message(t, &body) == type && body.n >= 2 + HELLO_RANDOM && body.p[0] == 3 && body.p[1] == 3;
 }
 
-/* From the ClientHello to the ClientKeyExchange; among them is a certificate, so that it cannot be short. */
+/* From the ClientHello to the ClientKeyExchange (RFC 5246, 7.3); with two certificates in it, it cannot be short. */
 static bool
 is_handshake(struct span t)
 {
 	struct span body;
-	int type = -1;
 
 	if (t.n <= SERVER_MAX || !next_hello(&t, CLIENT_HELLO) || !next_hello(&t, SERVER_HELLO))
 		return false;
-	while (t.n > 0) {
-		type = next_message(&t, &body);
-		if (type < 0 || (type == CLIENT_KEY_EXCHANGE) != (t.n == 0))
+	for (size_t i = 0; i < sizeof flights / sizeof *flights; i++) {
+		if (t.n > 0 && t.p[0] != flights[i].type && flights[i].optional)
+			continue;
+		if (next_message(&t, &body) != flights[i].type)
 			return false;
 	}
-	return type == CLIENT_KEY_EXCHANGE;
+	return t.n == 0;
 }
 
 const char *

@@ -2,6 +2,9 @@
  * The engine on OpenSSL 3: an SSL object between two buffers that it takes for
  * its network. The buffers are empty at times but never at an end, so the
  * library knows close_notify and nothing else as an end of data.
+ *
+ * There is no private key here: what the library takes for one (provider.h)
+ * asks the engine that it was made for, and that asks the policy's signer.
  */
 #include "engine/ports.h"
 

@@ -81,7 +81,7 @@ wants_group(const struct signing *r)
 {
 	static const char start[] = "                                                                TLS 1.3, ";
 
-	return !r->hashed && r->text.n >= sizeof start - 1 && memcmp(r->text.p, start, sizeof start - 1) == 0;
+	return r->text.n >= sizeof start - 1 && memcmp(r->text.p, start, sizeof start - 1) == 0;
 }
 
 static const struct scheme *
@@ -92,30 +92,14 @@ find_scheme(const struct engine_key *k, const struct signing *r)
 
 		if (s->number != r->scheme || !EVP_PKEY_is_a(k->pkey, s->type))
 			continue;
-		if (r->hashed && (s->pss || !s->hash))
-			continue;
 		if (!s->group || !wants_group(r) || strcmp(s->group, k->group) == 0)
 			return s;
 	}
 	return NULL;
 }
 
-/* A hash that somebody else made: nothing to be hashed by us. */
 static int
-sign_hash(EVP_PKEY *pkey, const struct scheme *s, struct span hash, unsigned char *out, size_t *n)
-{
-	EVP_PKEY_CTX *c = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL);
-	EVP_MD *md = EVP_MD_fetch(NULL, s->hash, NULL);
-	int ok = c && md && EVP_PKEY_sign_init(c) == 1 && EVP_PKEY_CTX_set_signature_md(c, md) == 1 &&
-		 hash.n == (size_t)EVP_MD_get_size(md) && EVP_PKEY_sign(c, out, n, hash.p, hash.n) == 1;
-
-	EVP_MD_free(md);
-	EVP_PKEY_CTX_free(c);
-	return ok;
-}
-
-static int
-sign_text(EVP_PKEY *pkey, const struct scheme *s, struct span text, unsigned char *out, size_t *n)
+sign(EVP_PKEY *pkey, const struct scheme *s, struct span text, unsigned char *out, size_t *n)
 {
 	EVP_MD_CTX *c = EVP_MD_CTX_new();
 	EVP_PKEY_CTX *p = NULL;
@@ -129,12 +113,13 @@ sign_text(EVP_PKEY *pkey, const struct scheme *s, struct span text, unsigned cha
 	return ok;
 }
 
+/* The engine of this backend always hands over the text itself: whoever asks for a hash is not that engine any more. */
 long
 engine_key_sign(const struct engine_key *k, const struct signing *request, unsigned char *signature)
 {
-	const struct scheme *s = find_scheme(k, request);
+	const struct scheme *s = request->hashed ? NULL : find_scheme(k, request);
 	size_t n = SIGNATURE_MAX;
-	int ok = s != NULL && (request->hashed ? sign_hash : sign_text)(k->pkey, s, request->text, signature, &n);
+	int ok = s != NULL && sign(k->pkey, s, request->text, signature, &n);
 
 	ERR_clear_error();
 	return ok ? (long)n : -1;
