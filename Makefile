@@ -2,18 +2,20 @@
 #
 #   make           builds build/s6-tlsd; BACKEND=bearssl chooses the TLS library
 #   make deps      installs what build, tests and demo need (Debian, as root)
-#   make test      every test; PYTEST='-k word' chooses among those of the program
+#   make test      every test, on every backend; PYTEST='-k word' chooses among those of the program
 #   make fuzz      every fuzz harness for SECONDS each, with clang
 #   make demo      a TLS server in front of a shell script, shown step by step
 #   make install   to PREFIX, below DESTDIR if that is set
 
 PREFIX ?= /usr/local
 SECONDS ?= 60
+BACKENDS = openssl bearssl libtls
 BACKEND = openssl
 
-ifeq ($(filter $(BACKEND),openssl bearssl libtls),)
-$(error BACKEND=$(BACKEND) is none: there are openssl, bearssl and libtls)
+ifeq ($(filter $(BACKEND),$(BACKENDS)),)
+$(error BACKEND=$(BACKEND) is none: there are $(BACKENDS))
 endif
+others = $(patsubst %,build-%,$(filter-out $(BACKEND),$(BACKENDS)))
 
 all: configure
 	@ninja -C build s6-tlsd
@@ -30,9 +32,14 @@ configure:
 deps:
 	@tools/deps install
 
+# Whatever build/ was made for, the other backends are built beside it, and tested as well.
 test: deps
-	@$(MAKE) --no-print-directory all
-	@tools/test build $(PYTEST)
+	@$(MAKE) --no-print-directory all $(others)
+	@tools/test build $(others) -- $(PYTEST)
+
+$(others):
+	@[ -e $@/build.ninja ] || meson setup $@ -Dtls=$(@:build-%=%)
+	@ninja -C $@ s6-tlsd
 
 fuzz:
 	@command -v clang >/dev/null || { echo 's6-tlsd: make fuzz needs clang' >&2; exit 1; }
@@ -52,6 +59,6 @@ install: $(if $(wildcard build/s6-tlsd),,all)
 	install -m 644 man/s6-tlsd.8 $(DESTDIR)$(PREFIX)/share/man/man8/
 
 clean:
-	rm -rf build build-fuzz
+	rm -rf build build-*
 
-.PHONY: all configure deps test fuzz demo install clean
+.PHONY: all configure deps test fuzz demo install clean $(others)

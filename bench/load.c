@@ -1,8 +1,10 @@
 /*
- * A client for measuring bulk: connects to 127.0.0.1, moves bytes one way over
- * TLS, and prints how many a second.
+ * A client for measuring: connects to 127.0.0.1, moves bytes one way over TLS,
+ * and prints how many MB a second; or connects time and again, each time with a
+ * full handshake and to the end, and prints how many connections a second.
  *
  *     load PORT down|up BYTES
+ *     load PORT connect TIMES
  */
 #include <openssl/ssl.h>
 
@@ -70,25 +72,64 @@ now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+static SSL *
+open_tls(SSL_CTX *ctx, const char *port)
+{
+	SSL *ssl = SSL_new(ctx);
+
+	if (!ssl || SSL_set_fd(ssl, dial(port)) != 1 || SSL_connect(ssl) != 1)
+		die("shake hands");
+	return ssl;
+}
+
+static void
+close_tls(SSL *ssl)
+{
+	(void)close(SSL_get_fd(ssl));
+	SSL_free(ssl);
+}
+
+static double
+move(SSL_CTX *ctx, const char *port, const char *way, long bytes)
+{
+	SSL *ssl = open_tls(ctx, port);
+	double start = now();
+	long done = strcmp(way, "down") == 0 ? receive(ssl, bytes) : transmit(ssl, SSL_get_fd(ssl), bytes);
+
+	if (done < bytes)
+		die("move all bytes");
+	close_tls(ssl);
+	return (double)done / (now() - start) / 1e6;
+}
+
+static double
+connect_often(SSL_CTX *ctx, const char *port, long times)
+{
+	double start = now();
+
+	for (long i = 0; i < times; i++) {
+		SSL *ssl = open_tls(ctx, port);
+
+		while (SSL_read(ssl, buf, sizeof buf) > 0)
+			;
+		close_tls(ssl);
+	}
+	return (double)times / (now() - start);
+}
+
 int
 main(int argc, char *argv[])
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-	SSL *ssl = ctx ? SSL_new(ctx) : NULL;
-	long bytes, done;
-	double start;
-	int s;
+	long n;
 
-	if (argc != 4 || !ssl)
-		die("start: load PORT down|up BYTES");
-	bytes = strtol(argv[3], NULL, 10);
-	s = dial(argv[1]);
-	if (SSL_set_fd(ssl, s) != 1 || SSL_connect(ssl) != 1)
-		die("shake hands");
-	start = now();
-	done = strcmp(argv[2], "down") == 0 ? receive(ssl, bytes) : transmit(ssl, s, bytes);
-	if (done < bytes)
-		die("move all bytes");
-	printf("%.0f\n", (double)done / (now() - start) / 1e6);
+	if (argc != 4 || !ctx)
+		die("start: load PORT down|up|connect NUMBER");
+	n = strtol(argv[3], NULL, 10);
+	if (strcmp(argv[2], "connect") == 0)
+		printf("%.1f\n", connect_often(ctx, argv[1], n));
+	else
+		printf("%.0f\n", move(ctx, argv[1], argv[2], n));
+	SSL_CTX_free(ctx);
 	return 0;
 }

@@ -119,7 +119,12 @@ trust_intermediates(void)
 {
 	X509_VERIFY_PARAM *param = X509_VERIFY_PARAM_new();
 
-	/* "default" are the parameters that every verification starts from; these take the place of the built-in. */
+	/*
+	 * "default" are the parameters that every verification starts from; these take the place of the built-in, whose
+	 * depth they keep: libtls has one of its own, but not whoever else verifies in this process.
+	 */
+	if (param)
+		X509_VERIFY_PARAM_set_depth(param, 100);
 	if (param && X509_VERIFY_PARAM_set1_name(param, "default") == 1 &&
 	    X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_PARTIAL_CHAIN | X509_V_FLAG_TRUSTED_FIRST) == 1 &&
 	    X509_VERIFY_PARAM_add0_table(param) == 1)

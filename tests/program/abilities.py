@@ -24,3 +24,13 @@ ABILITIES = {
     "bearssl": Abilities(version=r"bearssl: BearSSL \d+\.\d+", tls13=False, ed25519=False, name_constraints=False,
                          late_alerts=False, replies_after_close_notify=False),
 }
+
+# How the man page names each ability where it tells that a backend lacks it.
+WORDS = {
+    "tls13": "No TLS 1.3",
+    "ed25519": "No Ed25519",
+    "forgets_key": "keeps the private key",
+    "name_constraints": "name constraints is refused",
+    "late_alerts": "No alert after the handshake",
+    "replies_after_close_notify": "No output after the client's close_notify",
+}

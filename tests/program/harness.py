@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 
 import pytest
 from cryptography import x509
@@ -609,6 +610,25 @@ def refusal(client):
         return client.end or "reset"
     assert client.read() == b""
     return client.end
+
+
+def too_old(oldest="TLSv1_1", newest="TLSv1_1"):
+    """The context of a client that is willing to do anything, but of no version that we have."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version, context.maximum_version = ssl.TLSVersion[oldest], ssl.TLSVersion[newest]
+    return context
+
+
+def ordinary():
+    """For Tlsd's preexec: root becomes nobody, for whom a file's mode counts."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
 
 
 def needs_tls13(test):

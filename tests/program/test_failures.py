@@ -6,12 +6,11 @@ import signal
 import socket
 import ssl
 import termios
-import warnings
 
 import pytest
 
 from harness import (FILL, Client, Fifo, Tlsd, alive, fatal_line, keeper, late_alert, leave, make_identity, python,
-                     session, wait_for, wait_quiet, wire_end)
+                     session, too_old, wait_for, wait_quiet, wire_end)
 
 RECORD = 3000
 
@@ -288,14 +287,8 @@ def test_killed_at_rest(pki, tmp_path, version, act, code):
 def test_alert_protocol_version_arrives(pki, tmp_path):
     """A client that is too old learns so, although it has sent more than was read."""
     ran = tmp_path / "ran"
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
     with Tlsd(pki, ["touch", str(ran)]) as tlsd:
-        client = Client(tlsd.sock, pki, context=context)
+        client = Client(tlsd.sock, pki, context=too_old("TLSv1"))
         with pytest.raises(ssl.SSLWantReadError):
             client.tls.do_handshake()
         client.sock.sendall(client.outbound.read() + bytes(100_000))

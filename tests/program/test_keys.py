@@ -15,8 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (BestAvailableEncryption, Encoding, NoEncryption,
                                                           PrivateFormat, PublicFormat)
 
-from harness import (ABLE, Client, LIMIT, NEWEST, Tlsd, VERSIONS, make_identity, new_key, one_line, refusal,
-                     refused_at_start, session)
+from harness import (ABLE, Client, LIMIT, NEWEST, Tlsd, VERSIONS, make_identity, new_key, one_line, ordinary,
+                     refusal, refused_at_start, session)
 
 PKCS8, TRADITIONAL = PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL
 EC_PARAMETERS = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
@@ -320,12 +320,6 @@ def test_file_without_permission(pki, variable):
                 f.write(data)
             os.chmod(paths[name], 0 if name == variable else 0o644)
 
-        def ordinary():
-            if os.geteuid() == 0:
-                os.setgroups([])
-                os.setgid(65534)
-                os.setuid(65534)
-
         code, message = refused_at_start(pki, ["-y"], env=paths, preexec=ordinary)
         assert code == 111 and paths[variable] in message and "ermission" in message
 
@@ -349,13 +343,6 @@ def test_fifo_of_2_mib(pki, tmp_path):
     assert code == 96
     writer.join(LIMIT)
     assert not writer.is_alive()
-
-
-def test_mismatch_names_both_files(pki):
-    """When key and certificate do not belong together, both are named."""
-    env = {"KEYFILE": pki.client.keyfile, "CERTFILE": pki.server.certfile}
-    code, message = refused_at_start(pki, env=env)
-    assert code == 96 and pki.client.keyfile in message and pki.server.certfile in message
 
 
 def test_no_passphrase_is_asked_for(pki, tmp_path):

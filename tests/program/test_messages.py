@@ -9,12 +9,11 @@ import socket
 import ssl
 import subprocess
 import tempfile
-import warnings
 
 import pytest
 
 from harness import (ABLE, Client, LIMIT, PROGRAM, Tlsd, children, fields, one_line, refusal, refused_at_start, session,
-                     survivors, wait_for, wire_end)
+                     survivors, too_old, wait_for, wire_end)
 
 
 def levels(log):
@@ -486,14 +485,8 @@ def test_old_versions_are_refused(pki, rsa_server, version, alerts):
 @pytest.mark.parametrize("name", ["TLSv1", "TLSv1_1"])
 def test_old_clients_are_refused(pki, name):
     """A real client of TLS 1.0 or 1.1, willing to do anything, is told the version is wrong."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        context.minimum_version = context.maximum_version = getattr(ssl.TLSVersion, name)
-    context.set_ciphers("ALL:@SECLEVEL=0")
     with Tlsd(pki, ["true"]) as tlsd:
-        assert refusal(Client(tlsd.sock, pki, context=context)) == "alert: TLSV1_ALERT_PROTOCOL_VERSION"
+        assert refusal(Client(tlsd.sock, pki, context=too_old(name, name))) == "alert: TLSV1_ALERT_PROTOCOL_VERSION"
         tlsd.sock.close()
         assert tlsd.wait() == 98
         one_line(tlsd.stderr())

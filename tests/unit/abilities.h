@@ -18,11 +18,12 @@ struct abilities {
 	bool late_alerts;      /* a failure behind the handshake is told to the peer */
 	bool name_constraints; /* are judged; else a chain that has any is refused */
 	bool common_name;      /* names a server whose certificate has no DNS name: more than RFC 6125 wants */
+	bool hears_on;	       /* what the peer sends behind our close_notify, in TLS 1.2 too; else it is dropped */
 	bool name_alert;       /* a client that finds another name in the server's certificate tells the server so */
 };
 
 static inline const struct abilities *
-abilities(void)
+abilities_of(const char *backend)
 {
 	static const struct abilities all[] = {
 	    {.backend = "openssl",
@@ -30,20 +31,28 @@ abilities(void)
 		.ed25519 = true,
 		.late_alerts = true,
 		.name_constraints = true,
+		.hears_on = true,
 		.name_alert = true},
 	    {.backend = "libtls",
 		.tls13 = true,
 		.ed25519 = true,
 		.late_alerts = true,
 		.name_constraints = true,
-		.common_name = true},
+		.common_name = true,
+		.hears_on = true},
 	    {.backend = "bearssl", .name_alert = true},
 	};
 
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-		if (strcmp(all[i].backend, engine_backend_name()) == 0)
+		if (strcmp(all[i].backend, backend) == 0)
 			return &all[i];
 	abort();
+}
+
+static inline const struct abilities *
+abilities(void)
+{
+	return abilities_of(engine_backend_name());
 }
 
 #endif
