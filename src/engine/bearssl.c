@@ -58,7 +58,7 @@ struct engine {
 	struct span kept;  /* decrypted before engine_close, which makes the library forget it; within kept_bytes */
 	char reason[256];
 	unsigned char alert_bytes[7];
-	struct signer signer; /* nobody, where there is no own certificate */
+	struct signatory signer; /* nobody, where there is no own certificate */
 	struct validator validator;
 	unsigned char buffer[BR_SSL_BUFSIZE_BIDI], kept_bytes[BR_SSL_BUFSIZE_INPUT];
 };
@@ -224,7 +224,7 @@ set_server(struct engine *e, struct engine_context *c)
 	br_ssl_server_zero(s);
 	set_parts(e->tls);
 	set_policy(e, c->chain.type);
-	signer_open_server(&e->signer, s, &c->chain, &c->signer);
+	signatory_open_server(&e->signer, s, &c->chain, &c->signer);
 	if (c->verify == VERIFY_NONE)
 		return;
 	br_ssl_server_set_trust_anchor_names(s, c->anchors.names, c->anchors.n);
@@ -242,7 +242,7 @@ set_client(struct engine *e, struct engine_context *c)
 	br_ssl_client_init_full(s, &e->validator.inner, NULL, 0);
 	set_policy(e, 0);
 	if (c->chain.n > 0)
-		signer_open_client(&e->signer, s, &c->chain, &c->signer);
+		signatory_open_client(&e->signer, s, &c->chain, &c->signer);
 }
 
 /* SNI names hosts alone (RFC 6066, 3). */
@@ -634,5 +634,5 @@ engine_replies_after_close(const struct engine *e)
 void
 engine_wipe(struct engine *e)
 {
-	signer_close(&e->signer);
+	signatory_close(&e->signer);
 }

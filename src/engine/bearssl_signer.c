@@ -12,20 +12,20 @@ static const int hashes[] = {br_sha256_ID, br_sha384_ID, br_sha512_ID};
 
 /* So is the part that names the kind of signature. */
 static unsigned
-kind(const struct signer *s)
+kind(const struct signatory *s)
 {
 	return s->chain->type == BR_KEYTYPE_RSA ? BR_AUTH_RSA : BR_AUTH_ECDSA;
 }
 
 static uint16_t
-scheme(const struct signer *s, int hash)
+scheme(const struct signatory *s, int hash)
 {
 	return (uint16_t)((unsigned)hash << 8 | kind(s));
 }
 
 /* The best that the peer takes, who says so in bits: hash x under RSA is bit x, under ECDSA bit 8 + x. 0: none. */
 static int
-choose_hash(const struct signer *s, uint32_t taken)
+choose_hash(const struct signatory *s, uint32_t taken)
 {
 	if (kind(s) == BR_AUTH_ECDSA)
 		taken >>= 8;
@@ -37,7 +37,7 @@ choose_hash(const struct signer *s, uint32_t taken)
 
 /* Lays the signature over what is to be signed, if it fits. Returns its length, or 0. */
 static size_t
-sign(struct signer *s, const struct signing *request, unsigned char *over, size_t room)
+sign(struct signatory *s, const struct signing *request, unsigned char *over, size_t room)
 {
 	unsigned char signature[SIGNATURE_MAX];
 	long n = s->from.sign ? s->from.sign(s->from.with, request, signature) : -1;
@@ -52,11 +52,11 @@ sign(struct signer *s, const struct signing *request, unsigned char *over, size_
 
 /* -- a server -------------------------------------------------------------- */
 
-static struct signer *
+static struct signatory *
 server_self(const br_ssl_server_policy_class **context)
 {
 	/* The vtable is the first member. */
-	return (struct signer *)(void *)context;
+	return (struct signatory *)(void *)context;
 }
 
 /* The library has put what both sides know into our order. */
@@ -64,7 +64,7 @@ static int
 server_choose(
     const br_ssl_server_policy_class **context, const br_ssl_server_context *server, br_ssl_server_choices *to)
 {
-	const struct signer *s = server_self(context);
+	const struct signatory *s = server_self(context);
 	unsigned exchange = kind(s) == BR_AUTH_RSA ? BR_SSLKEYX_ECDHE_RSA : BR_SSLKEYX_ECDHE_ECDSA;
 	int hash = choose_hash(s, br_ssl_server_get_client_hashes(server));
 	size_t n;
@@ -101,27 +101,27 @@ server_do_sign(
 }
 
 static const br_ssl_server_policy_class server_methods = {
-    .context_size = sizeof(struct signer),
+    .context_size = sizeof(struct signatory),
     .choose = server_choose,
     .do_keyx = server_do_keyx,
     .do_sign = server_do_sign,
 };
 
 void
-signer_open_server(
-    struct signer *s, br_ssl_server_context *server, const struct chain *chain, const struct engine_signer *from)
+signatory_open_server(
+    struct signatory *s, br_ssl_server_context *server, const struct chain *chain, const struct engine_signer *from)
 {
-	*s = (struct signer){.vtable.server = &server_methods, .chain = chain, .from = *from};
+	*s = (struct signatory){.vtable.server = &server_methods, .chain = chain, .from = *from};
 	br_ssl_server_set_policy(server, &s->vtable.server);
 }
 
 /* -- a client -------------------------------------------------------------- */
 
-static struct signer *
+static struct signatory *
 client_self(const br_ssl_client_certificate_class **context)
 {
 	/* The vtable is the first member. */
-	return (struct signer *)(void *)context;
+	return (struct signatory *)(void *)context;
 }
 
 /* There is one certificate: it is shown whatever authorities the server names. */
@@ -150,7 +150,7 @@ static void
 client_choose(const br_ssl_client_certificate_class **context, const br_ssl_client_context *client, uint32_t types,
     br_ssl_client_certificate *to)
 {
-	const struct signer *s = client_self(context);
+	const struct signatory *s = client_self(context);
 	int hash = choose_hash(s, types);
 
 	(void)client;
@@ -172,14 +172,14 @@ client_do_keyx(const br_ssl_client_certificate_class **context, unsigned char *d
 static size_t
 client_do_sign(const br_ssl_client_certificate_class **context, int hash, size_t n, unsigned char *data, size_t room)
 {
-	struct signer *s = client_self(context);
+	struct signatory *s = client_self(context);
 	const struct signing request = {.scheme = scheme(s, hash), .hashed = true, .text = {data, n}};
 
 	return sign(s, &request, data, room);
 }
 
 static const br_ssl_client_certificate_class client_methods = {
-    .context_size = sizeof(struct signer),
+    .context_size = sizeof(struct signatory),
     .start_name_list = client_list,
     .start_name = client_start_name,
     .append_name = client_append_name,
@@ -191,15 +191,15 @@ static const br_ssl_client_certificate_class client_methods = {
 };
 
 void
-signer_open_client(
-    struct signer *s, br_ssl_client_context *client, const struct chain *chain, const struct engine_signer *from)
+signatory_open_client(
+    struct signatory *s, br_ssl_client_context *client, const struct chain *chain, const struct engine_signer *from)
 {
-	*s = (struct signer){.vtable.client = &client_methods, .chain = chain, .from = *from};
+	*s = (struct signatory){.vtable.client = &client_methods, .chain = chain, .from = *from};
 	br_ssl_client_set_client_certificate(client, &s->vtable.client);
 }
 
 void
-signer_close(struct signer *s)
+signatory_close(struct signatory *s)
 {
 	s->from = (struct engine_signer){0};
 }

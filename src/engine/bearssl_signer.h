@@ -12,7 +12,7 @@
 
 #include <stdbool.h>
 
-struct signer {
+struct signatory {
 	union {
 		const br_ssl_server_policy_class *server;
 		const br_ssl_client_certificate_class *client;
@@ -23,12 +23,12 @@ struct signer {
 };
 
 /* Makes *s the one that `server` or `client` asks. The chain must outlive it, and is not empty. */
-void signer_open_server(
-    struct signer *s, br_ssl_server_context *server, const struct chain *chain, const struct engine_signer *from);
-void signer_open_client(
-    struct signer *s, br_ssl_client_context *client, const struct chain *chain, const struct engine_signer *from);
+void signatory_open_server(
+    struct signatory *s, br_ssl_server_context *server, const struct chain *chain, const struct engine_signer *from);
+void signatory_open_client(
+    struct signatory *s, br_ssl_client_context *client, const struct chain *chain, const struct engine_signer *from);
 
 /* Nothing is signed from then on. */
-void signer_close(struct signer *s);
+void signatory_close(struct signatory *s);
 
 #endif
