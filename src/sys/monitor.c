@@ -11,6 +11,7 @@
 #include "sys/clock.h"
 #include "sys/fds.h"
 #include "sys/log.h"
+#include "sys/seal.h"
 #include "sys/worker.h"
 
 #include <errno.h>
@@ -180,7 +181,7 @@ spawn_script(struct monitor *m, char *const *env)
 	return error;
 }
 
-/* Runs prog with what it is to know, and drops to the ids that are left for the rest. */
+/* Runs prog with what it is to know, and gives up what is not needed for the rest. */
 static int
 start_prog(struct monitor *m, const struct session *session, struct fault *f)
 {
@@ -196,7 +197,7 @@ start_prog(struct monitor *m, const struct session *session, struct fault *f)
 		return fault_set(f, FAULT_SYSTEM, "cannot run %s: %s", m->config->prog[0], strerror(error));
 	m->outcome.ran = true;
 	log_line(LOG_LEVEL_DEBUG, "event=start prog=%ld", (long)m->prog);
-	return privileges_drop(m->privileges, f);
+	return privileges_drop(m->privileges, f) < 0 ? -1 : seal_monitor(f);
 }
 
 /* -- the engine, told and watched ----------------------------------------- */

@@ -1,5 +1,5 @@
 /*
- * Descriptors, signals, privileges, then the engine; what fails on the way is
+ * Descriptors, signals, privileges, the engine, the seal, the loop; what fails on the way is
  * told to the monitor, which alone speaks to people.
  */
 #include "sys/worker.h"
@@ -7,6 +7,7 @@
 #include "core/message.h"
 #include "sys/channel.h"
 #include "sys/fds.h"
+#include "sys/seal.h"
 
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -73,7 +74,8 @@ worker_run(struct engine_context *context, const struct loop_fds *fds, const str
 		e = engine_open(context, &f);
 	/* The one copy of the key that is left goes when the handshake is over. */
 	engine_context_wipe(context);
-	if (e)
+	/* Opening an engine may read files; nothing comes from the network before the loop. */
+	if (e && seal_engine(&f) == 0)
 		loop_run(e, fds, config, start);
 	else
 		report(fds->channel, &f);
