@@ -11,6 +11,7 @@
 #include "sys/monitor.h"
 #include "sys/peer.h"
 #include "sys/privileges.h"
+#include "sys/seal.h"
 #include "sys/signer.h"
 
 #include <signal.h>
@@ -159,7 +160,7 @@ main(int argc, char *argv[])
 	parse(&config, argv);
 	if (config.show != SHOW_NONE)
 		return show(&config);
-	if (prepare_fds(&config, missing, &f) < 0)
+	if (prepare_fds(&config, missing, &f) < 0 || seal_begin((enum sandbox)config.sandbox, &f) < 0)
 		die(&f);
 	code = serve(&config, start);
 	if (code < 0)

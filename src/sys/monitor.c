@@ -12,6 +12,7 @@
 #include "sys/fds.h"
 #include "sys/log.h"
 #include "sys/material.h"
+#include "sys/seal.h"
 #include "sys/worker.h"
 
 #include <errno.h>
@@ -183,7 +184,7 @@ spawn_script(struct monitor *m, char *const *env)
 	return error;
 }
 
-/* Runs prog with what it is to know, and drops to the ids that are left for the rest. */
+/* Runs prog with what it is to know, and gives up what is not needed for the rest. */
 static int
 start_prog(struct monitor *m, const struct session *session, struct fault *f)
 {
@@ -199,7 +200,7 @@ start_prog(struct monitor *m, const struct session *session, struct fault *f)
 		return fault_set(f, FAULT_SYSTEM, "cannot run %s: %s", m->config->prog[0], strerror(error));
 	m->outcome.ran = true;
 	log_line(LOG_LEVEL_DEBUG, "event=start prog=%ld", (long)m->prog);
-	return privileges_drop(m->privileges, f);
+	return privileges_drop(m->privileges, f) < 0 ? -1 : seal_monitor(f);
 }
 
 /* -- the engine, told and watched ----------------------------------------- */
@@ -500,6 +501,18 @@ begin(struct monitor *m, const struct connection *c, struct fault *f)
 	return code;
 }
 
+/* Of what protects the key and the machine, what is not there. */
+static void
+tell_weakness(const struct monitor *m)
+{
+	if (m->privileges->root && !m->privileges->drop)
+		log_line(LOG_LEVEL_INFO,
+		    "TLS_UID and TLS_GID are not set: the engine keeps uid 0, without capabilities and groups");
+	if (!m->signer)
+		log_line(LOG_LEVEL_INFO, "the engine holds the private key: %s cannot sign elsewhere",
+		    engine_backend_name());
+}
+
 int
 monitor_run(const struct connection *c)
 {
@@ -513,16 +526,12 @@ monitor_run(const struct connection *c)
 	struct fault f;
 	int code;
 
-	if (c->privileges->root && !c->privileges->drop)
-		log_line(LOG_LEVEL_INFO,
-		    "TLS_UID and TLS_GID are not set: the engine keeps uid 0, without capabilities and groups");
-	if (!c->signer)
-		log_line(LOG_LEVEL_INFO, "the engine holds the key: %s signs nowhere else", engine_backend_name());
 	watch_signals(&m);
 	if (begin(&m, c, &f) < 0) {
 		log_fault(&f);
 		return (int)f.code;
 	}
+	tell_weakness(&m);
 	log_line(LOG_LEVEL_DEBUG, "event=fork engine=%ld", (long)m.engine);
 	watch(&m);
 	code = verdict(&m.outcome);

@@ -1,5 +1,5 @@
 /*
- * Descriptors, signals, privileges, then the engine; what fails on the way is
+ * Descriptors, signals, privileges, the engine, the seal, the loop; what fails on the way is
  * told to the monitor, which alone speaks to people.
  */
 #include "sys/worker.h"
@@ -7,6 +7,7 @@
 #include "core/message.h"
 #include "sys/channel.h"
 #include "sys/fds.h"
+#include "sys/seal.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -89,12 +90,14 @@ worker_run(struct engine_context *context, const struct loop_fds *fds, const str
 		e = engine_open(context, &f);
 	/* The one copy of the key that is left goes when the handshake is over. */
 	engine_context_wipe(context);
-	if (!e)
+	/* Opening an engine may read files; nothing comes from the network before the loop. */
+	if (!e || seal_engine(&f) < 0)
 		report(fds->channel, &f);
 	else if (told_to_start(fds->channel))
 		loop_run(e, fds, config, start);
 	engine_free(e);
 	engine_context_free(context);
+	(void)close(fds->signer); /* the loop may have */
 	(void)close(fds->channel);
 	exit(0);
 }

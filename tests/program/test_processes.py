@@ -694,10 +694,11 @@ def test_engine_killed_before_its_report_is_read(pki, version, tmp_path):
     """prog never runs behind an engine that died, even where it had told of the handshake; 98."""
     with Tlsd(pki, ["touch", str(tmp_path / "ran")], preexec=os.setsid) as tlsd:
         engine = tlsd.engine()
-        wait_quiet(tlsd.pid, engine)
+        client = Client(tlsd.sock, pki, version)
+        client.greet()  # it took the monitor's signature
         os.kill(tlsd.pid, signal.SIGSTOP)
         wait_for(lambda: status_of(tlsd.pid, "State")[0] == "T", "the stop")
-        Client(tlsd.sock, pki, version).handshake()
+        client.handshake()
         wait_quiet(engine)
         os.kill(engine, signal.SIGKILL)
         wait_for(lambda: not alive(engine), "the engine's end")
