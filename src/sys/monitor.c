@@ -460,8 +460,8 @@ watch(struct monitor *m)
 
 		(void)ppoll(p, 2, ms >= 0 ? &wait : NULL, &open);
 		reap(m);
-		serve_signer(m);
 		read_channel(m);
+		serve_signer(m); /* last: behind the news of the handshake there is no key */
 		if (!heed_signals(m))
 			return;
 	}
