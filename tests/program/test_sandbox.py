@@ -29,7 +29,7 @@ PRISONER = os.path.join(os.path.dirname(PROGRAM), "tests", "s6-tlsd-prisoner")
 # -- a kernel that lacks something -----------------------------------------------
 
 NO_NEW_PRIVS = 38
-CALLS = {"landlock": 444} | {"x86_64": {"prctl": 157, "seccomp": 317},
+CALLS = {"landlock": 444, "restrict": 446} | {"x86_64": {"prctl": 157, "seccomp": 317},
                              "aarch64": {"prctl": 167, "seccomp": 277}}.get(platform.machine(), {})
 
 
@@ -282,6 +282,14 @@ def test_missing_layer_that_is_required(pki, layers):
     code, message = refused_at_start(pki, ["--sandbox=require"], preexec=lacking(*layers))
     assert code == 111
     assert message.endswith(f"--sandbox=require: {MISSING[layers][0]}")
+
+
+@pytest.mark.parametrize("options", [[], ["--sandbox=require"]])
+def test_layer_that_fails(pki, options):
+    """What the kernel has and does not give is fatal in the engine, which has not read a byte."""
+    code, message = refused_at_start(pki, options, preexec=lacking("restrict"))
+    assert code == 111
+    assert message.endswith("sandbox: cannot enter landlock: Function not implemented")
 
 
 @pytest.mark.parametrize("options", [["--sandbox=require"], ["--sandbox", "require"],
