@@ -826,3 +826,21 @@ def test_no_more_memory(pki):
     # 127: not even the loader had enough.
     assert set(found.values()) <= {0, 96, 97, 98, 111, 127}, found
     assert found[1 << 19] == 0
+
+
+# -- what a connection costs -----------------------------------------------------------------------
+
+@pytest.mark.skipif("S6_TLSD_SANITIZED" in os.environ, reason="the leak checker does not work under strace")
+def test_two_forks_and_one_exec(pki, version, tmp_path):
+    """Beyond its own start the program forks twice, for engine and prog, and one exec is prog's."""
+    trace = tmp_path / "trace"
+    strace = ["strace", "-f", "-qq", "-o", trace, "-e", "trace=clone,clone3,fork,vfork,execve", PROGRAM]
+    with Tlsd(pki, ["/bin/cat"], program=strace) as tlsd:
+        client = Client(tlsd.sock, pki, version).handshake()
+        client.send(b"x")
+        assert client.read_exactly(1) == b"x"
+        client.fin()
+        assert tlsd.wait() == 0
+    calls = re.findall(r"^\d+ +(\w+)\(", trace.read_text(), re.MULTILINE)
+    assert calls.count("execve") == 2, calls  # its own, and prog's
+    assert len(calls) - calls.count("execve") == 2, calls
