@@ -225,9 +225,9 @@ class Tlsd:
         return self.proc.wait(limit or LIMIT)
 
     def stderr(self, raw=False):
-        """All that was written to stderr so far, but for what this kernel, or a sanitizer, withholds from the seal."""
+        """All that was written to stderr so far, but for what kernel, sanitizer or backend withhold from security."""
         text = os.pread(self.log.fileno(), 1 << 20, 0).decode()
-        return text if raw else re.sub(r"^.* info: .* sandbox: .* is missing: .*\n", "", text, flags=re.M)
+        return text if raw else re.sub(r"^.* info: .* (sandbox: .* is missing: .*|the engine holds the private key: .*)\n", "", text, flags=re.M)
 
     def engine(self):
         """The engine's pid: the first child of the monitor."""

@@ -5,7 +5,7 @@ import os
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from harness import ABLE, PROGRAM, Client, Tlsd, wait_quiet
+from harness import ABLE, BACKEND, PROGRAM, Client, Tlsd, wait_quiet
 
 pytestmark = pytest.mark.skipif("S6_TLSD_SANITIZED" in os.environ,
                                 reason="a sanitizer's memory is terabytes, and it keeps what was freed")
@@ -90,9 +90,8 @@ def test_key_is_with_the_monitor_until_the_handshake_is_over(pki, version, owner
         assert (tlsd.wait(), tlsd.stderr()) == (0, "")
 
 
-@pytest.mark.skipif(not ABLE.signs_elsewhere, reason="the engine has the key anyway")
 def test_an_exposed_key_is_seen(pki, version, owner):
-    """With an engine that signs by itself, the same look finds the key in it."""
+    """With an engine that signs by itself, as those of some backends do anyway, the same look finds the key in it."""
     secrets, env = owner
     exposed = os.path.join(os.path.dirname(PROGRAM), "tests", "s6-tlsd-exposed")
     with Tlsd(pki, ["cat"], env=env, program=[exposed]) as tlsd:
@@ -100,3 +99,12 @@ def test_an_exposed_key_is_seen(pki, version, owner):
         assert seen(tlsd.engine(), secrets)
         client.fin()
         assert (tlsd.wait(), tlsd.stderr()) == (0, "")
+
+
+def test_an_engine_that_holds_the_key_is_told_of(pki):
+    """At -v2, once, where it is so."""
+    with Tlsd(pki, ["true"], ["-v2"]) as tlsd:
+        Client(tlsd.sock, pki).handshake().fin()
+        assert tlsd.wait() == 0
+        told = tlsd.stderr(raw=True).count(f"the engine holds the private key: {BACKEND} cannot sign elsewhere\n")
+        assert told == (not ABLE.signs_elsewhere)
