@@ -125,7 +125,7 @@ prepare(const struct config *config, struct material *m, struct signer *signer, 
 static int
 serve(const struct config *config, int64_t start)
 {
-	struct signer signer;
+	struct signer signer = {.ask = -1, .answer = -1};
 	struct connection c = {.signer = engine_signs_elsewhere() ? &signer : NULL, .config = config, .start = start};
 	struct privileges privileges;
 	struct material m = {0};
