@@ -34,6 +34,7 @@ struct monitor {
 	struct signer *signer; /* NULL: the engine has the key */
 	int64_t start;
 	int channel;	    /* to the engine; -1 when it has hung up */
+	int ends[2];	    /* prog's of the pipes, until they are fds 0 and 1 */
 	pid_t engine, prog; /* 0: not running */
 	bool up;	    /* the engine has reported the handshake */
 	bool reported;	    /* the engine has said how it ended */
@@ -48,7 +49,8 @@ struct monitor {
 
 /* -- signals ------------------------------------------------------------- */
 
-/* The signals that are acted on, and what came. They are blocked but in ppoll, so nothing changes unseen. */
+/* The signals that are acted on, SIGCHLD first, and what came. They are blocked but in ppoll, so nothing changes
+ * unseen. */
 static const int watched[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP};
 static volatile sig_atomic_t told_to_end, times_told;
 
@@ -63,17 +65,17 @@ note_signal(int signal)
 }
 
 static void
-watch_signals(struct monitor *m)
+watch_signals(const int *signals, size_t n)
 {
 	struct sigaction noted = {.sa_handler = note_signal};
 	sigset_t blocked;
 
 	(void)sigemptyset(&blocked);
-	for (size_t i = 0; i < sizeof watched / sizeof *watched; i++)
-		(void)sigaddset(&blocked, watched[i]);
-	(void)sigprocmask(SIG_BLOCK, &blocked, &m->mask);
-	for (size_t i = 0; i < sizeof watched / sizeof *watched; i++)
-		(void)sigaction(watched[i], &noted, NULL);
+	for (size_t i = 0; i < n; i++)
+		(void)sigaddset(&blocked, signals[i]);
+	(void)sigprocmask(SIG_BLOCK, &blocked, NULL);
+	for (size_t i = 0; i < n; i++)
+		(void)sigaction(signals[i], &noted, NULL);
 }
 
 /* The mask at the start, but open to what the program itself needs to hear. */
@@ -99,10 +101,7 @@ give_fault(struct monitor *m, enum fault_code code, const char *text)
 	log_line(LOG_LEVEL_FATAL, "%s", text);
 }
 
-/*
- * Makes channel and pipes and forks the engine. In the monitor, fds 0 and 1
- * are then prog's ends of the pipes: it keeps nothing of the network.
- */
+/* Makes channel and pipes and forks the engine. */
 static int
 start_engine(struct monitor *m, struct engine_context *context, struct fault *f)
 {
@@ -127,14 +126,24 @@ start_engine(struct monitor *m, struct engine_context *context, struct fault *f)
 		worker_run(context, &fds, m->config, m->privileges, &mask, self, m->start);
 	}
 	m->channel = channel[0];
-	if (dup2(to_prog[0], STDIN_FILENO) < 0 || dup2(from_prog[1], STDOUT_FILENO) < 0)
-		return fault_set(f, FAULT_SYSTEM, "cannot move a pipe: %s", strerror(errno));
+	m->ends[0] = to_prog[0];
+	m->ends[1] = from_prog[1];
 	fds_close(&channel[1]);
 	if (m->signer)
 		fds_close(&m->signer->ask);
-	for (int i = 0; i < 2; i++) {
-		fds_close(&to_prog[i]);
-		fds_close(&from_prog[i]);
+	fds_close(&to_prog[1]);
+	fds_close(&from_prog[0]);
+	return 0;
+}
+
+/* Fds 0 and 1 become prog's ends of the pipes: the monitor keeps nothing of the network. */
+static int
+leave_network(struct monitor *m, struct fault *f)
+{
+	for (int fd = 0; fd < 2; fd++) {
+		if (dup2(m->ends[fd], fd) < 0)
+			return fault_set(f, FAULT_SYSTEM, "cannot move a pipe: %s", strerror(errno));
+		fds_close(&m->ends[fd]);
 	}
 	return 0;
 }
@@ -333,13 +342,23 @@ read_channel(struct monitor *m)
 	}
 }
 
-/* The connection ends with an engine that asks for anything but its one signature. */
+/*
+ * The connection ends with an engine that asks for anything but its one
+ * signature. When the handshake is over, or can come to nothing any more, there
+ * is none at all.
+ */
 static void
 serve_signer(struct monitor *m)
 {
 	struct fault f;
 
-	if (!m->signer || m->signer->answer < 0 || signer_serve(m->signer, &f) == 0)
+	if (!m->signer || m->signer->answer < 0)
+		return;
+	if (m->up || m->reported || m->channel < 0 || m->outcome.signal || m->outcome.fault != FAULT_NONE) {
+		forget_key(m);
+		return;
+	}
+	if (signer_serve(m->signer, &f) == 0)
 		return;
 	forget_key(m);
 	give_fault(m, f.code, f.text);
@@ -461,9 +480,9 @@ watch(struct monitor *m)
 		(void)ppoll(p, 2, ms >= 0 ? &wait : NULL, &open);
 		reap(m);
 		read_channel(m);
-		serve_signer(m); /* last: behind the news of the handshake there is no key */
 		if (!heed_signals(m))
 			return;
+		serve_signer(m); /* last: behind all that speaks against it */
 	}
 }
 
@@ -481,8 +500,7 @@ get_ready(struct monitor *m, const struct blob *leaf, struct fault *f)
 		if (!m->signer->key)
 			return -1;
 	}
-	tell(m, MSG_START);
-	return 0;
+	return leave_network(m, f);
 }
 
 /* Returns 0, or -1 with *f and nothing left running. */
@@ -526,12 +544,16 @@ monitor_run(const struct connection *c)
 	struct fault f;
 	int code;
 
-	watch_signals(&m);
+	(void)sigprocmask(SIG_BLOCK, NULL, &m.mask);
+	watch_signals(watched, 1);
 	if (begin(&m, c, &f) < 0) {
 		log_fault(&f);
 		return (int)f.code;
 	}
 	tell_weakness(&m);
+	/* Only now, so that any of them ends a program that waits for its key to be read. */
+	watch_signals(watched + 1, sizeof watched / sizeof *watched - 1);
+	tell(&m, MSG_START);
 	log_line(LOG_LEVEL_DEBUG, "event=fork engine=%ld", (long)m.engine);
 	watch(&m);
 	code = verdict(&m.outcome);

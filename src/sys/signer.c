@@ -8,8 +8,10 @@
 #include "sys/fds.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 int
 signer_open(struct signer *s, enum signing_role role, struct fault *f)
@@ -23,6 +25,17 @@ signer_open(struct signer *s, enum signing_role role, struct fault *f)
 	s->answer = ends[1];
 	/* Where the system gives less, the longest texts are not sent, and the handshake fails. */
 	(void)setsockopt(s->ask, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+	return 0;
+}
+
+int
+signer_limit(int ask, unsigned ms, struct fault *f)
+{
+	struct timeval limit = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+
+	if (setsockopt(ask, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) < 0 ||
+	    setsockopt(ask, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0)
+		return fault_set(f, FAULT_SYSTEM, "cannot limit the wait for a signature: %s", strerror(errno));
 	return 0;
 }
 
@@ -49,6 +62,7 @@ int
 signer_serve(struct signer *s, struct fault *f)
 {
 	static unsigned char message[SIGNING_MAX + 1];
+	struct pollfd p = {.fd = s->answer, .events = POLLIN};
 	struct signing request;
 	const char *why;
 	ssize_t n;
@@ -58,6 +72,9 @@ signer_serve(struct signer *s, struct fault *f)
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && errno == EAGAIN)
 		return 0;
+	/* A message without a byte looks like the end, but for what poll(2) says. */
+	if (n == 0 && (poll(&p, 1, 0) < 1 || !(p.revents & POLLHUP)))
+		return refuse(f, "an empty request");
 	if (n <= 0) {
 		signer_close(s); /* the engine hung up */
 		return 0;

@@ -22,10 +22,10 @@ struct signer {
 /* Creates both ends, close-on-exec. Returns 0, or -1 with *f. */
 int signer_open(struct signer *s, enum signing_role role, struct fault *f);
 
-/*
- * The engine's side: a struct engine_signer.sign whose `with` is the struct
- * signer. Waits for the answer, which the other side gives at once or never.
- */
+/* The engine's side: how long it waits for an answer, in ms; 0: for ever. Returns 0, or -1 with *f. */
+int signer_limit(int ask, unsigned ms, struct fault *f);
+
+/* The engine's side: a struct engine_signer.sign whose `with` is the struct signer. Waits for the answer. */
 long signer_ask(void *with, const struct signing *request, unsigned char *signature);
 
 /*

@@ -8,6 +8,7 @@
 #include "sys/channel.h"
 #include "sys/fds.h"
 #include "sys/seal.h"
+#include "sys/signer.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -40,11 +41,14 @@ set_signals(const sigset_t *mask)
 }
 
 static int
-set_up(const struct loop_fds *fds, const struct privileges *privileges, pid_t parent, struct fault *f)
+set_up(const struct loop_fds *fds, const struct config *config, const struct privileges *privileges, pid_t parent,
+    struct fault *f)
 {
 	const int keep[] = {fds->prog_in, fds->prog_out, fds->channel, fds->signer};
 
 	fds_close_others(keep, sizeof keep / sizeof *keep);
+	if (fds->signer >= 0 && signer_limit(fds->signer, (unsigned)config->handshake_ms, f) < 0)
+		return -1;
 	if (privileges_shed(privileges, f) < 0)
 		return -1;
 	/* After the change of ids, which clears it. */
@@ -86,7 +90,7 @@ worker_run(struct engine_context *context, const struct loop_fds *fds, const str
 	struct fault f;
 
 	set_signals(mask);
-	if (set_up(fds, privileges, parent, &f) == 0)
+	if (set_up(fds, config, privileges, parent, &f) == 0)
 		e = engine_open(context, &f);
 	/* The one copy of the key that is left goes when the handshake is over. */
 	engine_context_wipe(context);

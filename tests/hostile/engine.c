@@ -1,11 +1,11 @@
 /*
  * In place of sys/worker.c: an engine that someone has taken over. $HOSTILE is
- * what it says to the monitor, word by word. A word is the name of a message,
+ * what it says to the monitor, word by word, once it was told to start. A word is the name of a message,
  * whole, or with "-" behind it cut by a byte, or with "+" longer by one; or it
  * is "long", a message too long for any; "flood", questions without end whose
  * answers are never read; or "close". "sign-" and a name asks for a signature,
  * by one of the requests below, and writes "signed" to the network when it gets
- * one. Then it writes "done" there, and lives on, deaf.
+ * one; "wait" waits for the monitor's MSG_STOP. Then it writes "done" there, and lives on, deaf.
  */
 #include "core/message.h"
 #include "sys/channel.h"
@@ -13,6 +13,7 @@
 #include "sys/signer.h"
 #include "sys/worker.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +109,8 @@ request_text(const char *text, bool hashed)
 static size_t
 compose_request(const char *name)
 {
+	if (strcmp(name, "empty") == 0)
+		return 0;
 	if (strcmp(name, "half") == 0)
 		return request_certificate_verify("TLS 1.3, server CertificateVerify") / 2;
 	if (strcmp(name, "huge") == 0)
@@ -139,6 +142,20 @@ ask_signature(const char *name, int signer, int wire)
 			(void)!write(wire, "signed", 6);
 }
 
+static void
+wait_for(enum message_type type, int channel)
+{
+	unsigned char m[MESSAGE_MAX];
+	struct pollfd p = {.fd = channel, .events = POLLIN};
+
+	long n;
+
+	do {
+		(void)poll(&p, 1, -1);
+		n = channel_receive(channel, m);
+	} while (n >= 0 && (n != 1 || m[0] != type));
+}
+
 _Noreturn void
 worker_run(struct engine_context *context, const struct loop_fds *fds, const struct config *config,
     const struct privileges *privileges, const sigset_t *mask, pid_t parent, int64_t start)
@@ -150,11 +167,14 @@ worker_run(struct engine_context *context, const struct loop_fds *fds, const str
 	(void)context, (void)config, (void)privileges, (void)mask, (void)parent, (void)start;
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* tests leave nothing behind */
 	fds_close_others((int[]){fds->prog_in, fds->prog_out, channel, fds->signer}, 4);
+	wait_for(MSG_START, channel);
 	for (char *word = words ? strtok(words, " ") : NULL; word; word = strtok(NULL, " ")) {
 		if (strcmp(word, "flood") == 0)
 			flood(channel);
 		else if (strcmp(word, "close") == 0)
 			fds_close(&channel);
+		else if (strcmp(word, "wait") == 0)
+			wait_for(MSG_STOP, channel);
 		else if (strncmp(word, "sign-", 5) == 0)
 			ask_signature(word + 5, fds->signer, fds->wire_out);
 		else

@@ -121,6 +121,26 @@ if ABLE.signs_elsewhere:
             assert tlsd.wait(SOON) == 0
             assert received(tlsd) == b"done"
 
+    @pytest.mark.parametrize("words", ["end", "fault", "close", "unknown"])
+    def test_no_signature_behind_an_end(pki, words):
+        """Nor when the connection can come to nothing any more, however the engine has said so."""
+        with hostile(pki, f"{words} sign-server", ["cat"], ["--linger=0"]) as tlsd:
+            assert tlsd.wait(SOON) == 98
+            assert b"signed" not in received(tlsd)
+
+    def test_no_signature_behind_a_signal(pki):
+        """Nor for a connection that was told to end."""
+        with hostile(pki, "wait sign-server", ["cat"], ["--linger=0"]) as tlsd:
+            tlsd.proc.terminate()
+            assert tlsd.wait(SOON) == -signal.SIGTERM
+            assert b"signed" not in received(tlsd)
+
+    def test_an_empty_request_is_none(pki):
+        """A packet without a byte is no hang-up."""
+        with hostile(pki, "sign-empty", ["cat"]) as tlsd:
+            assert tlsd.wait(SOON) == 98
+            assert "engine asked for a signature that is refused: an empty request" in one_line(tlsd.stderr())
+
 else:
     def test_nobody_to_ask(pki):
         """An engine that has the key is given no second way to it."""
