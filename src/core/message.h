@@ -20,6 +20,7 @@ enum message_type {
 	MSG_ASK,	   /* has prog exited? */
 	MSG_ASK_PATIENTLY, /* likewise, when its stdout has just closed: wait ASK_PATIENCE_MS for it */
 	/* From the monitor. */
+	MSG_START,   /* all is in order: read from the network */
 	MSG_RUN,     /* prog runs */
 	MSG_NOT_RUN, /* prog will not run */
 	MSG_EXITED,  /* prog has exited; also an answer to MSG_ASK */

@@ -12,6 +12,7 @@
 enum kind {
 	SET,	/* takes no argument, stores value */
 	NUMBER, /* takes a number from 0 to OPTION_MAX */
+	CHOICE, /* takes one of the words of `argument`, stores its place among them */
 };
 
 struct option {
@@ -43,6 +44,7 @@ static const struct option table[] = {
     {0, "handshake-timeout", NUMBER, FIELD(handshake_ms), 0, "ms", "bound the handshake (0: never)"},
     {0, "linger", NUMBER, FIELD(linger_ms), 0, "ms", "bound the wait for a peer after our last byte (2000)"},
     {0, "log-fd", NUMBER, FIELD(log_fd), 0, "fd", "write messages there instead of stderr"},
+    {0, "sandbox", CHOICE, FIELD(sandbox), 0, "try|require|off", "seal the engine (try: as far as the kernel can)"},
     {0, "backend", SET, FIELD(show), SHOW_BACKEND, NULL, "print the TLS library and its version"},
     {0, "version", SET, FIELD(show), SHOW_VERSION, NULL, "print the version"},
     {0, "help", SET, FIELD(show), SHOW_HELP, NULL, "print this"},
@@ -56,9 +58,25 @@ field(struct config *config, const struct option *o)
 	return (int *)(void *)((char *)config + o->field);
 }
 
-/* Stores a number. `shown` is the option as the user wrote it. */
 static int
-store(struct config *config, const struct option *o, const char *shown, const char *argument, struct fault *f)
+store_choice(struct config *config, const struct option *o, const char *shown, const char *argument, struct fault *f)
+{
+	size_t n = strlen(argument), length;
+	int place = 0;
+
+	for (const char *p = o->argument;; p += length + 1, place++) {
+		length = strcspn(p, "|");
+		if (length == n && memcmp(p, argument, n) == 0) {
+			*field(config, o) = place;
+			return 0;
+		}
+		if (p[length] == '\0')
+			return fault_set(f, FAULT_USAGE, "%s takes %s, not \"%s\"", shown, o->argument, argument);
+	}
+}
+
+static int
+store_number(struct config *config, const struct option *o, const char *shown, const char *argument, struct fault *f)
 {
 	const char *p = argument;
 	long number = 0;
@@ -70,6 +88,15 @@ store(struct config *config, const struct option *o, const char *shown, const ch
 		    f, FAULT_USAGE, "%s takes a number from 0 to %d, not \"%s\"", shown, OPTION_MAX, argument);
 	*field(config, o) = (int)number;
 	return 0;
+}
+
+/* Stores an argument. `shown` is the option as the user wrote it. */
+static int
+store(struct config *config, const struct option *o, const char *shown, const char *argument, struct fault *f)
+{
+	if (o->kind == CHOICE)
+		return store_choice(config, o, shown, argument, f);
+	return store_number(config, o, shown, argument, f);
 }
 
 static const struct option *

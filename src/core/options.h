@@ -25,6 +25,13 @@ enum close_mode {
 	CLOSE_NOTIFY_HALF, /* close_notify, and where the version allows only for our direction */
 };
 
+/* What becomes of the seal, in the order of the option's words. */
+enum sandbox {
+	SANDBOX_TRY,	 /* what the kernel lacks is left out */
+	SANDBOX_REQUIRE, /* it must have all */
+	SANDBOX_OFF,
+};
+
 enum show { SHOW_NONE, SHOW_HELP, SHOW_VERSION, SHOW_BACKEND };
 
 /* All that the command line decides. Numbers of milliseconds: 0 is never, but for linger. */
@@ -38,6 +45,7 @@ struct config {
 	int handshake_ms;  /* the whole handshake */
 	int linger_ms;	   /* waiting for a peer after our last byte */
 	int log_fd;	   /* where messages go; -1: stderr */
+	int sandbox;	   /* enum sandbox */
 	int show;	   /* enum show: print this and exit */
 	char *const *prog; /* NULL-terminated, points into argv; NULL with show */
 };

@@ -10,6 +10,7 @@
 #include "core/record.h"
 #include "engine/bearssl_material.h"
 #include "engine/bearssl_reason.h"
+#include "engine/bearssl_signer.h"
 #include "engine/bearssl_validator.h"
 
 #include <bearssl.h>
@@ -28,7 +29,7 @@ enum { CHANGE_CIPHER_SPEC = 20, ALERT = 21 };
 struct engine_context {
 	enum engine_role role;
 	enum verify verify;
-	struct key key;
+	struct engine_signer signer;
 	struct chain chain;
 	struct anchors anchors;
 	char *servername; /* NULL: none */
@@ -57,7 +58,7 @@ struct engine {
 	struct span kept;  /* decrypted before engine_close, which makes the library forget it; within kept_bytes */
 	char reason[256];
 	unsigned char alert_bytes[7];
-	struct key key;
+	struct signatory signer; /* nobody, where there is no own certificate */
 	struct validator validator;
 	unsigned char buffer[BR_SSL_BUFSIZE_BIDI], kept_bytes[BR_SSL_BUFSIZE_INPUT];
 };
@@ -72,6 +73,12 @@ const char *
 engine_backend(void)
 {
 	return "BearSSL 0.6"; /* the one release with this interface; the library itself does not tell */
+}
+
+bool
+engine_signs_elsewhere(void)
+{
+	return true;
 }
 
 /* -- policy --------------------------------------------------------------- */
@@ -127,11 +134,11 @@ set_suites(br_ssl_engine_context *tls, int key)
 
 /* What the full profiles of the library allow, less what the policy of the project leaves out. */
 static void
-set_policy(struct engine *e)
+set_policy(struct engine *e, int key)
 {
 	br_ssl_engine_set_versions(e->tls, BR_TLS12, BR_TLS12);
 	br_ssl_engine_set_all_flags(e->tls, BR_OPT_NO_RENEGOTIATION | BR_OPT_ENFORCE_SERVER_PREFERENCES);
-	set_suites(e->tls, e->role == ENGINE_SERVER ? e->key.type : 0);
+	set_suites(e->tls, key);
 	br_ssl_engine_set_hash(e->tls, br_md5_ID, NULL);
 	br_ssl_engine_set_hash(e->tls, br_sha1_ID, NULL);
 	br_ssl_engine_set_default_rsavrfy(e->tls);
@@ -145,12 +152,12 @@ load(struct engine_context *c, const struct engine_policy *p, struct fault *f)
 {
 	c->role = p->role;
 	c->verify = p->verify;
+	c->signer = p->signer;
 	if (!br_prng_seeder_system(NULL))
 		return fault_set(f, FAULT_ENGINE, "BearSSL knows no source of randomness on this system");
 	if (p->servername && !(c->servername = strdup(p->servername)))
 		return fault_set(f, FAULT_SYSTEM, "out of memory");
-	if (p->chain && p->chain->n > 0 &&
-	    (key_load(&c->key, p->key, f) < 0 || chain_load(&c->chain, p->chain, &c->key, p->key, f) < 0))
+	if (p->chain && p->chain->n > 0 && chain_load(&c->chain, p->chain, f) < 0)
 		return -1;
 	if (p->verify != VERIFY_NONE)
 		return anchors_load(&c->anchors, p->anchors, p->role == ENGINE_CLIENT, f);
@@ -175,7 +182,8 @@ engine_prepare(const struct engine_policy *policy, struct fault *f)
 void
 engine_context_wipe(struct engine_context *c)
 {
-	key_wipe(&c->key);
+	/* There is none: signatures come from elsewhere. */
+	(void)c;
 }
 
 void
@@ -183,7 +191,6 @@ engine_context_free(struct engine_context *c)
 {
 	if (!c)
 		return;
-	engine_context_wipe(c);
 	chain_free(&c->chain);
 	anchors_free(&c->anchors);
 	free(c->servername);
@@ -192,17 +199,32 @@ engine_context_free(struct engine_context *c)
 
 /* -- one connection ------------------------------------------------------ */
 
+/* What the suites need of the library, whose own profiles for servers want a key. */
+static void
+set_parts(br_ssl_engine_context *tls)
+{
+	br_ssl_engine_set_hash(tls, br_sha224_ID, &br_sha224_vtable);
+	br_ssl_engine_set_hash(tls, br_sha256_ID, &br_sha256_vtable);
+	br_ssl_engine_set_hash(tls, br_sha384_ID, &br_sha384_vtable);
+	br_ssl_engine_set_hash(tls, br_sha512_ID, &br_sha512_vtable);
+	br_ssl_engine_set_prf_sha256(tls, br_tls12_sha256_prf);
+	br_ssl_engine_set_prf_sha384(tls, br_tls12_sha384_prf);
+	br_ssl_engine_set_default_aes_cbc(tls);
+	br_ssl_engine_set_default_aes_gcm(tls);
+	br_ssl_engine_set_default_chapol(tls);
+	br_ssl_engine_set_default_ec(tls);
+}
+
 static void
 set_server(struct engine *e, struct engine_context *c)
 {
 	br_ssl_server_context *s = &e->br.server;
 
 	e->tls = &s->eng;
-	if (e->key.type == BR_KEYTYPE_RSA)
-		br_ssl_server_init_full_rsa(s, c->chain.v, c->chain.n, &e->key.rsa);
-	else
-		br_ssl_server_init_full_ec(s, c->chain.v, c->chain.n, c->chain.issuer, &e->key.ec);
-	set_policy(e);
+	br_ssl_server_zero(s);
+	set_parts(e->tls);
+	set_policy(e, c->chain.type);
+	signatory_open_server(&e->signer, s, &c->chain, &c->signer);
 	if (c->verify == VERIFY_NONE)
 		return;
 	br_ssl_server_set_trust_anchor_names(s, c->anchors.names, c->anchors.n);
@@ -218,12 +240,9 @@ set_client(struct engine *e, struct engine_context *c)
 	e->tls = &s->eng;
 	/* The validator that this also sets up is replaced by our own, around its own copy. */
 	br_ssl_client_init_full(s, &e->validator.inner, NULL, 0);
-	set_policy(e);
-	if (e->key.type == BR_KEYTYPE_RSA)
-		br_ssl_client_set_single_rsa(s, c->chain.v, c->chain.n, &e->key.rsa, br_rsa_pkcs1_sign_get_default());
-	else if (e->key.type == BR_KEYTYPE_EC)
-		br_ssl_client_set_single_ec(s, c->chain.v, c->chain.n, &e->key.ec, BR_KEYTYPE_SIGN, c->chain.issuer,
-		    br_ec_get_default(), br_ecdsa_sign_asn1_get_default());
+	set_policy(e, 0);
+	if (c->chain.n > 0)
+		signatory_open_client(&e->signer, s, &c->chain, &c->signer);
 }
 
 /* SNI names hosts alone (RFC 6066, 3). */
@@ -263,7 +282,6 @@ fill_engine(struct engine *e, struct engine_context *c, struct fault *f)
 	bool server = c->role == ENGINE_SERVER;
 
 	e->role = c->role;
-	key_copy(&e->key, &c->key);
 	if (server)
 		set_server(e, c);
 	else
@@ -293,7 +311,6 @@ engine_free(struct engine *e)
 {
 	if (!e)
 		return;
-	engine_wipe(e);
 	validator_close(&e->validator);
 	explicit_bzero(&e->br, sizeof e->br);
 	free(e);
@@ -361,6 +378,8 @@ failed(struct engine *e, int error)
 {
 	const char *why = e->validator.why ? e->validator.why : reason_text(error);
 
+	if (e->signer.failed)
+		error = REASON_NO_SIGNATURE;
 	e->facts |= e->facts & ENGINE_UP ? ENGINE_FAILED | ENGINE_SILENT : ENGINE_FAILED;
 	if (reason_is_certificate(error))
 		(void)snprintf(e->reason, sizeof e->reason, "the peer's certificate is refused: %s", why);
@@ -615,5 +634,5 @@ engine_replies_after_close(const struct engine *e)
 void
 engine_wipe(struct engine *e)
 {
-	key_wipe(&e->key);
+	signatory_close(&e->signer);
 }

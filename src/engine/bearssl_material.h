@@ -1,5 +1,5 @@
 /*
- * Keys, certificates and trust anchors in the forms that BearSSL works with.
+ * Certificates and trust anchors in the forms that BearSSL works with.
  * Everything is parsed and checked here, before the first connection.
  */
 #ifndef ENGINE_BEARSSL_MATERIAL_H
@@ -12,36 +12,26 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 /* The longest chain, of our own or a peer's: certificates, and bytes of them all. */
 enum { CHAIN_CERTIFICATES = 16, CHAIN_BYTES = 65536 };
 
-/* A private key, for RSA with its public numbers n and e; everything points into bytes. */
-struct key {
-	int type; /* BR_KEYTYPE_RSA, BR_KEYTYPE_EC; 0: no key */
-	br_rsa_private_key rsa;
-	br_ec_private_key ec;
-	unsigned char *n, *e;
-	size_t nlen, elen;
-	unsigned char bytes[2048]; /* n, e and five halves of 4096 bits: 2048 octets at most */
-};
-
-/* Each _load returns 0, or -1 with *f: FAULT_CONTEXT names the blob at fault. The caller wipes or frees in any case. */
-int key_load(struct key *k, const struct blob *b, struct fault *f);
-void key_copy(struct key *to, const struct key *from);
-void key_wipe(struct key *k);
+/* Of a key file or a certificate, behind its name. */
+#define UNKNOWN_TYPE "keys of this type cannot be used: BearSSL knows RSA and EC on P-256, P-384 and P-521"
 
 /* Our own certificates, leaf first. */
 struct chain {
 	br_x509_certificate v[CHAIN_CERTIFICATES];
 	size_t n;
-	unsigned issuer; /* BR_KEYTYPE_ of the authority that signed the leaf */
+	int type; /* BR_KEYTYPE_RSA, BR_KEYTYPE_EC: of the leaf's key; 0: no certificate */
 };
 
-/* Also sees that the key `k`, which came from `key`, belongs to the leaf. */
-int chain_load(struct chain *c, const struct blobs *b, const struct key *k, const struct blob *key, struct fault *f);
+/* Each _load returns 0, or -1 with *f: FAULT_CONTEXT names the blob at fault. The caller frees in any case. */
+int chain_load(struct chain *c, const struct blobs *b, struct fault *f);
 void chain_free(struct chain *c);
+
+/* Finds the public key, which *d then holds, of an own certificate. */
+int leaf_load(br_x509_decoder_context *d, const struct blob *b, struct fault *f);
 
 struct anchor {
 	br_x509_trust_anchor ta; /* points into memory and key */

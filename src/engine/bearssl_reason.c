@@ -30,6 +30,7 @@ static const struct row {
 	enum alert alert;
 	const char *text;
 } rows[] = {
+    {REASON_NO_SIGNATURE, INTERNAL_ERROR, "no signature of the private key was to be had"},
     {BR_ERR_BAD_PARAM, DECODE_ERROR, "malformed message"},
     {BR_ERR_BAD_STATE, INTERNAL_ERROR, "the library is in a wrong state"},
     {BR_ERR_UNSUPPORTED_VERSION, PROTOCOL_VERSION, "not a TLS record, or of an unknown version"},

@@ -6,7 +6,10 @@
 
 #include <stdbool.h>
 
-/* A few lower-case words for any value of br_ssl_engine_last_error or of a decoder; constant text. */
+/* A number of our own beside the library's: what was to be signed with the private key was not. */
+#define REASON_NO_SIGNATURE (-1)
+
+/* A few lower-case words for any value of br_ssl_engine_last_error, for our own, or of a decoder; constant text. */
 const char *reason_text(int error);
 
 /* Whether the error is about a certificate. */

@@ -15,6 +15,7 @@
 #include "core/fault.h"
 #include "core/options.h"
 #include "core/session.h"
+#include "core/signing.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,6 +25,13 @@ enum engine_role { ENGINE_SERVER, ENGINE_CLIENT };
 /* The newest version that is offered; for tests of the older one. */
 enum engine_version { ENGINE_NEWEST, ENGINE_TLS12 };
 
+/* Where signatures come from: elsewhere, so that the engine never has the key. */
+struct engine_signer {
+	/* Fills signature[0..SIGNATURE_MAX) and returns its length, or -1: refused, or nobody is there. */
+	long (*sign)(void *with, const struct signing *request, unsigned char *signature);
+	void *with;
+};
+
 /*
  * What is to be spoken. Everything pointed at stays the caller's and is not
  * needed after engine_prepare, but servername.
@@ -32,7 +40,8 @@ struct engine_policy {
 	enum engine_role role;
 	enum engine_version newest;
 	enum verify verify;	     /* of the peer's certificate; a client has no VERIFY_OPTIONAL */
-	const struct blob *key;	     /* private key in DER; NULL where chain is empty */
+	const struct blob *key;	     /* private key in DER; for a backend that does not sign elsewhere */
+	struct engine_signer signer; /* for one that does; both are for an own chain only */
 	const struct blobs *chain;   /* own certificates in DER, leaf first; a client may have none */
 	const struct blobs *anchors; /* needed where the peer is verified */
 	const char *servername;	     /* client: SNI, and the name the server's certificate must bear; NULL: neither */
@@ -58,6 +67,9 @@ const char *engine_backend_name(void);
 /* The library's name and version, for --backend and log lines. Constant text. */
 const char *engine_backend(void);
 
+/* Whether the backend has its signatures made by policy.signer, and never needs policy.key. */
+bool engine_signs_elsewhere(void);
+
 /*
  * Checks and loads everything the policy names. Returns NULL and fills *f on
  * failure: FAULT_CONTEXT names the file at fault, FAULT_ENGINE a library that
@@ -65,7 +77,7 @@ const char *engine_backend(void);
  */
 struct engine_context *engine_prepare(const struct engine_policy *policy, struct fault *f);
 
-/* Forgets the private key; engines that were opened before keep theirs. */
+/* Forgets the private key, where there is one; engines that were opened before keep theirs. */
 void engine_context_wipe(struct engine_context *c);
 
 /* To be called when no engine of the context is left. */
@@ -116,7 +128,27 @@ bool engine_half_close(const struct engine *e);
 /* Whether bytes are still taken at app in once the peer's close_notify came (RFC 5246, 7.2.1 does not ask for it). */
 bool engine_replies_after_close(const struct engine *e);
 
-/* Forgets the private key; to be called once ENGINE_UP. */
+/* Forgets the private key, where there is one; to be called once ENGINE_UP. Nothing is signed from then on. */
 void engine_wipe(struct engine *e);
+
+/* -- the other side of a signer: for backends that sign elsewhere ---------- */
+
+struct engine_key;
+
+/*
+ * The private key, in DER, of the certificate `leaf`, ready to sign. Returns
+ * NULL and fills *f on failure: FAULT_CONTEXT names the file at fault, or both
+ * when they do not belong together. The blobs are not needed afterwards.
+ */
+struct engine_key *engine_key_load(const struct blob *key, const struct blob *leaf, struct fault *f);
+
+/*
+ * Signs what was found to be TLS (signing_refusal), if the scheme is one for
+ * this key. Returns as engine_signer.sign does.
+ */
+long engine_key_sign(const struct engine_key *k, const struct signing *request, unsigned char *signature);
+
+/* Overwrites and frees. */
+void engine_key_free(struct engine_key *k);
 
 #endif

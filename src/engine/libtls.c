@@ -50,6 +50,38 @@ engine_backend(void)
 	return text;
 }
 
+bool
+engine_signs_elsewhere(void)
+{
+	return false;
+}
+
+/* -- no owner of a key but the engine --------------------------------------- */
+
+struct engine_key *
+engine_key_load(const struct blob *key, const struct blob *leaf, struct fault *f)
+{
+	(void)key;
+	(void)leaf;
+	fault_set(f, FAULT_ENGINE, "libtls does not sign elsewhere");
+	return NULL;
+}
+
+long
+engine_key_sign(const struct engine_key *k, const struct signing *request, unsigned char *signature)
+{
+	(void)k;
+	(void)request;
+	(void)signature;
+	return -1;
+}
+
+void
+engine_key_free(struct engine_key *k)
+{
+	(void)k;
+}
+
 /* -- cipher suites ------------------------------------------------------- */
 
 /* The library's names and IANA's, best first. */

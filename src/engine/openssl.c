@@ -2,11 +2,15 @@
  * The engine on OpenSSL 3: an SSL object between two buffers that it takes for
  * its network. The buffers are empty at times but never at an end, so the
  * library knows close_notify and nothing else as an end of data.
+ *
+ * There is no private key here: what the library takes for one (provider.h)
+ * asks the engine that it was made for, and that asks the policy's signer.
  */
 #include "engine/ports.h"
 
 #include "core/dn.h"
-#include "engine/libcrypto.h"
+#include "engine/openssl_material.h"
+#include "engine/provider.h"
 
 #include <openssl/bio.h>
 #include <openssl/crypto.h>
@@ -22,8 +26,9 @@
 #include <string.h>
 
 struct engine_context {
-	SSL_CTX *ctx; /* certificates, no key */
-	EVP_PKEY *key;
+	SSL_CTX *ctx;
+	EVP_PKEY *public; /* of the leaf, which is the ctx's; NULL: there is none */
+	struct engine_signer signer;
 	BIO_METHOD *bio;
 	char *servername; /* NULL: none */
 	enum engine_role role;
@@ -33,7 +38,9 @@ struct engine_context {
 struct engine {
 	struct ports ports;
 	SSL *ssl;
+	struct engine_signer signer;
 	bool verified;
+	bool refused; /* a signature was wanted and could not be had */
 };
 
 const char *
@@ -46,6 +53,12 @@ const char *
 engine_backend(void)
 {
 	return OpenSSL_version(OPENSSL_VERSION);
+}
+
+bool
+engine_signs_elsewhere(void)
+{
+	return true;
 }
 
 /* -- the library's network ----------------------------------------------- */
@@ -101,60 +114,11 @@ wire_method(void)
 
 /* -- context ------------------------------------------------------------- */
 
-/* The library's own word for what just failed. */
-static const char *
-library_reason(void)
-{
-	const char *text = ERR_reason_error_string(ERR_peek_error());
-
-	return text ? text : "unknown error";
-}
-
-static int
-bad_file(struct fault *f, const struct blob *b, const char *what)
-{
-	return fault_set(f, FAULT_CONTEXT, "%s: %s: %s", b->name, what, library_reason());
-}
-
-static X509 *
-parse_certificate(const struct blob *b, struct fault *f)
-{
-	const unsigned char *p = b->p;
-	X509 *x;
-
-	ERR_clear_error();
-	x = d2i_X509(NULL, &p, (long)b->n);
-	if (x && p == b->p + b->n)
-		return x;
-	X509_free(x);
-	bad_file(f, b, "not a certificate");
-	return NULL;
-}
-
-static EVP_PKEY *
-parse_key(const struct blob *b, struct fault *f)
-{
-	const unsigned char *p = b->p;
-	EVP_PKEY *k;
-
-	ERR_clear_error();
-	k = d2i_AutoPrivateKey(NULL, &p, (long)b->n);
-	if (!k || p != b->p + b->n)
-		bad_file(f, b, "not a private key");
-	else if (!EVP_PKEY_is_a(k, "RSA") && !EVP_PKEY_is_a(k, "RSA-PSS") && !EVP_PKEY_is_a(k, "EC") &&
-		 !EVP_PKEY_is_a(k, "ED25519") && !EVP_PKEY_is_a(k, "ED448"))
-		fault_set(f, FAULT_CONTEXT, "%s: keys of this type cannot be used", b->name);
-	else
-		return k;
-	EVP_PKEY_free(k);
-	return NULL;
-}
-
 static int
 add_chain(struct engine_context *c, const struct blobs *chain, struct fault *f)
 {
 	for (size_t i = 0; i < chain->n; i++) {
-		X509 *x = parse_certificate(&chain->v[i], f);
+		X509 *x = material_certificate(&chain->v[i], f);
 		long ok;
 
 		if (!x)
@@ -162,22 +126,46 @@ add_chain(struct engine_context *c, const struct blobs *chain, struct fault *f)
 		ok = i == 0 ? SSL_CTX_use_certificate(c->ctx, x) : SSL_CTX_add1_chain_cert(c->ctx, x);
 		X509_free(x);
 		if (ok != 1)
-			return bad_file(f, &chain->v[i], "the certificate cannot be used");
+			return material_refuse(f, &chain->v[i], "the certificate cannot be used");
 	}
 	return 0;
 }
 
-/* Loads key and chain, and sees that they belong together. */
+static int
+check_leaf(const struct blob *leaf, struct fault *f)
+{
+	X509 *x = material_certificate(leaf, f);
+	EVP_PKEY *k = x ? X509_get0_pubkey(x) : NULL;
+	int got = x ? 0 : -1;
+
+	if (x && !k)
+		got = material_refuse(f, leaf, "the certificate cannot be used");
+	else if (x && !material_usable(k))
+		got = fault_set(f, FAULT_CONTEXT, "%s: keys of this type cannot be used", leaf->name);
+	X509_free(x);
+	return got;
+}
+
+/* Loads the chain, and has the leaf's key sign nothing: whatever is signed, an engine of the context signs. */
 static int
 add_identity(struct engine_context *c, const struct engine_policy *p, struct fault *f)
 {
+	EVP_PKEY *key;
+	int ok;
+
 	if (!p->chain || p->chain->n == 0)
 		return 0;
-	c->key = parse_key(p->key, f);
-	if (!c->key || add_chain(c, p->chain, f) < 0)
+	if (!provider_load())
+		return fault_set(f, FAULT_ENGINE, "cannot have signatures made elsewhere: %s", material_reason());
+	if (check_leaf(&p->chain->v[0], f) < 0 || add_chain(c, p->chain, f) < 0)
 		return -1;
-	if (X509_check_private_key(SSL_CTX_get0_certificate(c->ctx), c->key) != 1)
-		return fault_set(f, FAULT_CONTEXT, "%s does not belong to %s", p->key->name, p->chain->v[0].name);
+	c->public = X509_get0_pubkey(SSL_CTX_get0_certificate(c->ctx));
+	key = provider_key(c->public, (struct engine_signer){0});
+	ok = key && SSL_CTX_use_PrivateKey(c->ctx, key) == 1;
+	EVP_PKEY_free(key);
+	if (!ok)
+		return material_refuse(f, &p->chain->v[0], "the certificate cannot be used");
+	c->signer = p->signer;
 	return 0;
 }
 
@@ -191,20 +179,20 @@ add_anchors(struct engine_context *c, const struct engine_policy *p, struct faul
 	if (p->verify == VERIFY_NONE)
 		return 0;
 	for (size_t i = 0; i < p->anchors->n; i++) {
-		X509 *x = parse_certificate(&p->anchors->v[i], f);
+		X509 *x = material_certificate(&p->anchors->v[i], f);
 		int ok = x && X509_STORE_add_cert(store, x) == 1;
 
 		X509_free(x);
 		if (!x)
 			return -1;
 		if (!ok)
-			return bad_file(f, &p->anchors->v[i], "the certificate cannot be used");
+			return material_refuse(f, &p->anchors->v[i], "the certificate cannot be used");
 	}
 	if (p->verify == VERIFY_REQUIRED)
 		mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
 	SSL_CTX_set_verify(c->ctx, mode, NULL);
 	if (X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(c->ctx), X509_V_FLAG_PARTIAL_CHAIN) != 1)
-		return fault_set(f, FAULT_ENGINE, "cannot set up verification: %s", library_reason());
+		return fault_set(f, FAULT_ENGINE, "cannot set up verification: %s", material_reason());
 	return 0;
 }
 
@@ -221,25 +209,21 @@ set_policy(struct engine_context *c, const struct engine_policy *p, struct fault
 	if (SSL_CTX_set_min_proto_version(c->ctx, TLS1_2_VERSION) != 1 ||
 	    SSL_CTX_set_max_proto_version(c->ctx, newest) != 1 || SSL_CTX_set_num_tickets(c->ctx, 0) != 1 ||
 	    SSL_CTX_set_cipher_list(c->ctx, "DEFAULT:!kRSA:!PSK:!SRP") != 1)
-		return fault_set(f, FAULT_ENGINE, "cannot set the TLS policy: %s", library_reason());
+		return fault_set(f, FAULT_ENGINE, "cannot set the TLS policy: %s", material_reason());
 	return 0;
 }
 
 static int
 fill_context(struct engine_context *c, const struct engine_policy *p, struct fault *f)
 {
-	if (!libcrypto_wipes())
-		return fault_set(f, FAULT_ENGINE, "OpenSSL was in use before it was set up");
-	/* First of all, and for good: no configuration file, so none that the environment names. */
-	if (OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1)
-		return fault_set(f, FAULT_ENGINE, "cannot start OpenSSL: %s", library_reason());
-	ERR_clear_error();
+	if (material_start(f) < 0)
+		return -1;
 	c->role = p->role;
 	c->verify = p->verify;
 	c->ctx = SSL_CTX_new(p->role == ENGINE_SERVER ? TLS_server_method() : TLS_client_method());
 	c->bio = wire_method();
 	if (!c->ctx || !c->bio)
-		return fault_set(f, FAULT_ENGINE, "cannot create a TLS context: %s", library_reason());
+		return fault_set(f, FAULT_ENGINE, "cannot create a TLS context: %s", material_reason());
 	if (p->servername && !(c->servername = strdup(p->servername)))
 		return fault_set(f, FAULT_SYSTEM, "out of memory");
 	if (set_policy(c, p, f) < 0 || add_identity(c, p, f) < 0)
@@ -265,8 +249,7 @@ engine_prepare(const struct engine_policy *policy, struct fault *f)
 void
 engine_context_wipe(struct engine_context *c)
 {
-	EVP_PKEY_free(c->key);
-	c->key = NULL;
+	c->signer = (struct engine_signer){0};
 }
 
 void
@@ -274,7 +257,6 @@ engine_context_free(struct engine_context *c)
 {
 	if (!c)
 		return;
-	engine_context_wipe(c);
 	SSL_CTX_free(c->ctx);
 	BIO_meth_free(c->bio);
 	free(c->servername);
@@ -296,6 +278,30 @@ set_servername(SSL *ssl, const char *name)
 	return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
 }
 
+/* What the provider asks: once ENGINE_UP or wiped, an engine has nothing to sign. */
+static long
+sign(void *with, const struct signing *request, unsigned char *signature)
+{
+	struct engine *e = with;
+	long n = -1;
+
+	if (e->signer.sign && !(e->ports.facts & ENGINE_UP))
+		n = e->signer.sign(e->signer.with, request, signature);
+	e->refused = n < 0;
+	return n;
+}
+
+static int
+use_signer(struct engine *e, const struct engine_context *c)
+{
+	EVP_PKEY *key = provider_key(c->public, (struct engine_signer){sign, e});
+	int ok = key && SSL_use_PrivateKey(e->ssl, key) == 1;
+
+	EVP_PKEY_free(key);
+	e->signer = c->signer;
+	return ok ? 0 : -1;
+}
+
 static int
 fill_engine(struct engine *e, struct engine_context *c)
 {
@@ -309,7 +315,7 @@ fill_engine(struct engine *e, struct engine_context *c)
 	}
 	BIO_set_data(bio, &e->ports);
 	SSL_set_bio(e->ssl, bio, bio);
-	if (c->key && SSL_use_PrivateKey(e->ssl, c->key) != 1)
+	if (c->public && use_signer(e, c) < 0)
 		return -1;
 	if (c->role == ENGINE_SERVER)
 		SSL_set_accept_state(e->ssl);
@@ -331,7 +337,7 @@ engine_open(struct engine_context *c, struct fault *f)
 	ports_start(&e->ports);
 	e->verified = c->verify != VERIFY_NONE;
 	if (fill_engine(e, c) < 0) {
-		fault_set(f, FAULT_ENGINE, "cannot open a TLS engine: %s", library_reason());
+		fault_set(f, FAULT_ENGINE, "cannot open a TLS engine: %s", material_reason());
 		engine_free(e);
 		return NULL;
 	}
@@ -360,7 +366,10 @@ failed(struct engine *e)
 		(void)snprintf(e->ports.reason, sizeof e->ports.reason, "the peer's certificate is refused: %s",
 		    X509_verify_cert_error_string(verified));
 	else
-		(void)snprintf(e->ports.reason, sizeof e->ports.reason, "%s", text ? text : "protocol error");
+		(void)snprintf(e->ports.reason, sizeof e->ports.reason, "%s",
+		    e->refused ? "no signature could be had for the certificate"
+		    : text     ? text
+			       : "protocol error");
 }
 
 /* Judges a call of the library that returned `ret`. Returns whether it succeeded. */
@@ -453,7 +462,7 @@ peer_session(const struct engine *e, struct session *s, struct fault *f)
 	length = i2d_X509(leaf, &der);
 	if (length < 0 || EVP_Q_digest(NULL, "SHA256", NULL, der, (size_t)length, hash, &n) != 1) {
 		OPENSSL_free(der);
-		return fault_set(f, FAULT_TLS, "the peer's certificate cannot be read: %s", library_reason());
+		return fault_set(f, FAULT_TLS, "the peer's certificate cannot be read: %s", material_reason());
 	}
 	memcpy(s->hash, "SHA256:", 7);
 	for (size_t i = 0; i < sizeof hash; i++)
@@ -497,5 +506,6 @@ engine_replies_after_close(const struct engine *e)
 void
 engine_wipe(struct engine *e)
 {
+	e->signer = (struct engine_signer){0};
 	SSL_certs_clear(e->ssl);
 }

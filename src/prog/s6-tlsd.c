@@ -11,6 +11,8 @@
 #include "sys/monitor.h"
 #include "sys/peer.h"
 #include "sys/privileges.h"
+#include "sys/seal.h"
+#include "sys/signer.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -100,31 +102,52 @@ prepare_fds(const struct config *config, int missing, struct fault *f)
 	return 0;
 }
 
-/* Reads and checks everything, so that what is wrong shows before the network is listened to. */
+/* Reads and checks everything but the key, where that is not the engine's: it is read when the engine is forked. */
 static struct engine_context *
-prepare(const struct config *config, struct privileges *privileges, struct fault *f)
+prepare(const struct config *config, struct material *m, struct signer *signer, struct fault *f)
 {
-	struct material m;
 	struct engine_context *context;
 
-	if (privileges_plan(privileges, f) < 0 || material_load(&m, config, f) < 0)
+	if (material_load(m, config, !signer, f) < 0 || (signer && signer_open(signer, SIGNING_SERVER, f) < 0))
 		return NULL;
 	context = engine_prepare(&(struct engine_policy){.role = ENGINE_SERVER,
 				     .verify = (enum verify)config->verify,
-				     .key = &m.key,
-				     .chain = &m.chain,
-				     .anchors = &m.anchors},
+				     .key = &m->key,
+				     .signer = {.sign = signer_ask, .with = signer},
+				     .chain = &m->chain,
+				     .anchors = &m->anchors},
 	    f);
-	material_wipe(&m);
+	blob_wipe(&m->key);
 	return context;
+}
+
+/* The connection, from the files to the exit code, or -n for signal n. */
+static int
+serve(const struct config *config, int64_t start)
+{
+	struct signer signer = {.ask = -1, .answer = -1};
+	struct connection c = {.signer = engine_signs_elsewhere() ? &signer : NULL, .config = config, .start = start};
+	struct privileges privileges;
+	struct material m = {0};
+	struct fault f;
+	int code;
+
+	if (privileges_plan(&privileges, &f) < 0)
+		die(&f);
+	c.context = prepare(config, &m, c.signer, &f);
+	if (!c.context)
+		die(&f);
+	c.privileges = &privileges;
+	c.leaf = &m.chain.v[0];
+	code = monitor_run(&c);
+	material_wipe(&m);
+	return code;
 }
 
 int
 main(int argc, char *argv[])
 {
 	int64_t start = clock_ms();
-	struct engine_context *context;
-	struct privileges privileges;
 	struct config config;
 	struct fault f;
 	int missing, code;
@@ -137,12 +160,9 @@ main(int argc, char *argv[])
 	parse(&config, argv);
 	if (config.show != SHOW_NONE)
 		return show(&config);
-	if (prepare_fds(&config, missing, &f) < 0)
+	if (prepare_fds(&config, missing, &f) < 0 || seal_begin((enum sandbox)config.sandbox, &f) < 0)
 		die(&f);
-	context = prepare(&config, &privileges, &f);
-	if (!context)
-		die(&f);
-	code = monitor_run(context, &config, &privileges, start);
+	code = serve(&config, start);
 	if (code < 0)
 		die_of(-code);
 	return code;

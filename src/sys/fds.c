@@ -135,7 +135,7 @@ fds_close_others(const int *keep, size_t n)
 	for (size_t i = 0; i <= n; i++) {
 		unsigned next = (unsigned)sorted[i];
 
-		if (next < from)
+		if (sorted[i] < 0 || next < from)
 			continue;
 		if (from < next && syscall(SYS_close_range, from, next - 1, 0) < 0) {
 			each_fd(close_unless_kept, &(struct kept){keep, n});

@@ -35,7 +35,7 @@ struct loop {
 	struct relay relay;
 	struct record record;
 	struct wire wire;
-	int prog_in, prog_out, channel;
+	int prog_in, prog_out, channel, signer;
 	unsigned seen;		   /* facts of the engine that the relay was told */
 	bool ended;		   /* the wire gave its EOF or error, of which the relay hears when it may */
 	enum relay_event wire_end; /* which */
@@ -119,6 +119,7 @@ report_up(struct loop *l)
 	struct fault f;
 
 	engine_wipe(l->engine);
+	fds_close(&l->signer);
 	if (engine_session(l->engine, &session, &f) < 0) {
 		tell_fault(l, &f);
 		return false;
@@ -552,6 +553,7 @@ loop_run(struct engine *e, const struct loop_fds *fds, const struct config *conf
 	    .prog_in = fds->prog_in,
 	    .prog_out = fds->prog_out,
 	    .channel = fds->channel,
+	    .signer = fds->signer,
 	    .start = start,
 	    .activity = start,
 	    .taken = start,

@@ -17,6 +17,7 @@ struct loop_fds {
 	int prog_in;  /* prog's stdin: written to, non-blocking */
 	int prog_out; /* prog's stdout: read from, non-blocking */
 	int channel;  /* to the monitor */
+	int signer;   /* to the key; -1: the engine has it */
 };
 
 /*

@@ -61,15 +61,15 @@ bytes(const struct blob *b)
 	return (struct span){b->p, b->n};
 }
 
-static int
-load_key(struct material *m, struct fault *f)
+int
+material_load_key(struct blob *key, struct fault *f)
 {
 	struct blob file = {0};
 	int got;
 
 	if (read_named("KEYFILE", &file, f) < 0)
 		return -1;
-	got = credentials_key(bytes(&file), file.name, &m->key, f);
+	got = credentials_key(bytes(&file), file.name, key, f);
 	blob_wipe(&file);
 	return got;
 }
@@ -176,10 +176,10 @@ load_anchors(struct material *m, struct fault *f)
 }
 
 int
-material_load(struct material *m, const struct config *config, struct fault *f)
+material_load(struct material *m, const struct config *config, bool key, struct fault *f)
 {
 	*m = (struct material){0};
-	if (load_key(m, f) < 0 || load_certs("CERTFILE", &m->chain, f) < 0 ||
+	if ((key && material_load_key(&m->key, f) < 0) || load_certs("CERTFILE", &m->chain, f) < 0 ||
 	    (config->verify != VERIFY_NONE && load_anchors(m, f) < 0)) {
 		material_wipe(m);
 		return -1;

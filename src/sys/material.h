@@ -9,14 +9,22 @@
 #include "core/fault.h"
 #include "core/options.h"
 
+#include <stdbool.h>
+
 struct material {
-	struct blob key;
+	struct blob key;      /* empty where it is read later */
 	struct blobs chain;   /* leaf first */
 	struct blobs anchors; /* empty where none are needed */
 };
 
-/* Reads what a server with this configuration needs. Warns by the log. Returns -1 with *f; *m is then empty. */
-int material_load(struct material *m, const struct config *config, struct fault *f);
+/*
+ * Reads what a server with this configuration needs, the private key only where
+ * it is asked for. Warns by the log. Returns -1 with *f; *m is then empty.
+ */
+int material_load(struct material *m, const struct config *config, bool key, struct fault *f);
+
+/* Reads the private key alone. */
+int material_load_key(struct blob *key, struct fault *f);
 
 void material_wipe(struct material *m);
 

@@ -11,6 +11,8 @@
 #include "sys/clock.h"
 #include "sys/fds.h"
 #include "sys/log.h"
+#include "sys/material.h"
+#include "sys/seal.h"
 #include "sys/worker.h"
 
 #include <errno.h>
@@ -29,8 +31,10 @@ extern char **environ;
 struct monitor {
 	const struct config *config;
 	const struct privileges *privileges;
+	struct signer *signer; /* NULL: the engine has the key */
 	int64_t start;
 	int channel;	    /* to the engine; -1 when it has hung up */
+	int ends[2];	    /* prog's of the pipes, until they are fds 0 and 1 */
 	pid_t engine, prog; /* 0: not running */
 	bool up;	    /* the engine has reported the handshake */
 	bool reported;	    /* the engine has said how it ended */
@@ -45,7 +49,8 @@ struct monitor {
 
 /* -- signals ------------------------------------------------------------- */
 
-/* The signals that are acted on, and what came. They are blocked but in ppoll, so nothing changes unseen. */
+/* The signals that are acted on, SIGCHLD first, and what came. They are blocked but in ppoll, so nothing changes
+ * unseen. */
 static const int watched[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP};
 static volatile sig_atomic_t told_to_end, times_told;
 
@@ -60,17 +65,17 @@ note_signal(int signal)
 }
 
 static void
-watch_signals(struct monitor *m)
+watch_signals(const int *signals, size_t n)
 {
 	struct sigaction noted = {.sa_handler = note_signal};
 	sigset_t blocked;
 
 	(void)sigemptyset(&blocked);
-	for (size_t i = 0; i < sizeof watched / sizeof *watched; i++)
-		(void)sigaddset(&blocked, watched[i]);
-	(void)sigprocmask(SIG_BLOCK, &blocked, &m->mask);
-	for (size_t i = 0; i < sizeof watched / sizeof *watched; i++)
-		(void)sigaction(watched[i], &noted, NULL);
+	for (size_t i = 0; i < n; i++)
+		(void)sigaddset(&blocked, signals[i]);
+	(void)sigprocmask(SIG_BLOCK, &blocked, NULL);
+	for (size_t i = 0; i < n; i++)
+		(void)sigaction(signals[i], &noted, NULL);
 }
 
 /* The mask at the start, but open to what the program itself needs to hear. */
@@ -96,10 +101,7 @@ give_fault(struct monitor *m, enum fault_code code, const char *text)
 	log_line(LOG_LEVEL_FATAL, "%s", text);
 }
 
-/*
- * Makes channel and pipes and forks the engine. In the monitor, fds 0 and 1
- * are then prog's ends of the pipes: it keeps nothing of the network.
- */
+/* Makes channel and pipes and forks the engine. */
 static int
 start_engine(struct monitor *m, struct engine_context *context, struct fault *f)
 {
@@ -118,19 +120,30 @@ start_engine(struct monitor *m, struct engine_context *context, struct fault *f)
 		    .wire_out = STDOUT_FILENO,
 		    .prog_in = to_prog[1],
 		    .prog_out = from_prog[0],
-		    .channel = channel[1]};
+		    .channel = channel[1],
+		    .signer = m->signer ? m->signer->ask : -1};
 
 		worker_run(context, &fds, m->config, m->privileges, &mask, self, m->start);
 	}
 	m->channel = channel[0];
-	if (dup2(to_prog[0], STDIN_FILENO) < 0 || dup2(from_prog[1], STDOUT_FILENO) < 0) {
-		(void)kill(m->engine, SIGKILL);
-		return fault_set(f, FAULT_SYSTEM, "cannot move a pipe: %s", strerror(errno));
-	}
+	m->ends[0] = to_prog[0];
+	m->ends[1] = from_prog[1];
 	fds_close(&channel[1]);
-	for (int i = 0; i < 2; i++) {
-		fds_close(&to_prog[i]);
-		fds_close(&from_prog[i]);
+	if (m->signer)
+		fds_close(&m->signer->ask);
+	fds_close(&to_prog[1]);
+	fds_close(&from_prog[0]);
+	return 0;
+}
+
+/* Fds 0 and 1 become prog's ends of the pipes: the monitor keeps nothing of the network. */
+static int
+leave_network(struct monitor *m, struct fault *f)
+{
+	for (int fd = 0; fd < 2; fd++) {
+		if (dup2(m->ends[fd], fd) < 0)
+			return fault_set(f, FAULT_SYSTEM, "cannot move a pipe: %s", strerror(errno));
+		fds_close(&m->ends[fd]);
 	}
 	return 0;
 }
@@ -180,7 +193,7 @@ spawn_script(struct monitor *m, char *const *env)
 	return error;
 }
 
-/* Runs prog with what it is to know, and drops to the ids that are left for the rest. */
+/* Runs prog with what it is to know, and gives up what is not needed for the rest. */
 static int
 start_prog(struct monitor *m, const struct session *session, struct fault *f)
 {
@@ -196,7 +209,7 @@ start_prog(struct monitor *m, const struct session *session, struct fault *f)
 		return fault_set(f, FAULT_SYSTEM, "cannot run %s: %s", m->config->prog[0], strerror(error));
 	m->outcome.ran = true;
 	log_line(LOG_LEVEL_DEBUG, "event=start prog=%ld", (long)m->prog);
-	return privileges_drop(m->privileges, f);
+	return privileges_drop(m->privileges, f) < 0 ? -1 : seal_monitor(f);
 }
 
 /* -- the engine, told and watched ----------------------------------------- */
@@ -232,11 +245,19 @@ log_handshake(const struct monitor *m, const struct session *s)
 }
 
 static void
+forget_key(struct monitor *m)
+{
+	if (m->signer)
+		signer_close(m->signer);
+}
+
+static void
 take_up(struct monitor *m, const struct session *session)
 {
 	struct fault f;
 
 	m->up = true;
+	forget_key(m);
 	if (!m->engine)
 		return; /* it died meanwhile: prog never runs */
 	if (m->outcome.signal) {
@@ -321,6 +342,30 @@ read_channel(struct monitor *m)
 	}
 }
 
+/*
+ * The connection ends with an engine that asks for anything but its one
+ * signature. When the handshake is over, or can come to nothing any more, there
+ * is none at all.
+ */
+static void
+serve_signer(struct monitor *m)
+{
+	struct fault f;
+
+	if (!m->signer || m->signer->answer < 0)
+		return;
+	if (m->up || m->reported || m->channel < 0 || m->outcome.signal || m->outcome.fault != FAULT_NONE) {
+		forget_key(m);
+		return;
+	}
+	if (signer_serve(m->signer, &f) == 0)
+		return;
+	forget_key(m);
+	give_fault(m, f.code, f.text);
+	expect_exit(m, 0);
+	fds_close(&m->channel);
+}
+
 /* -- children ------------------------------------------------------------ */
 
 static void
@@ -329,6 +374,7 @@ engine_exited(struct monitor *m, int status)
 	char text[64];
 
 	m->engine = 0;
+	forget_key(m);
 	read_channel(m);
 	fds_close(&m->channel);
 	if (m->reported || m->outcome.signal)
@@ -428,35 +474,86 @@ watch(struct monitor *m)
 	while (m->engine || m->prog) {
 		int64_t ms = keep_time(m);
 		struct timespec wait = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-		struct pollfd p = {.fd = m->channel, .events = POLLIN};
+		struct pollfd p[] = {
+		    {.fd = m->channel, .events = POLLIN}, {.fd = m->signer ? m->signer->answer : -1, .events = POLLIN}};
 
-		(void)ppoll(&p, 1, ms >= 0 ? &wait : NULL, &open);
+		(void)ppoll(p, 2, ms >= 0 ? &wait : NULL, &open);
 		reap(m);
 		read_channel(m);
 		if (!heed_signals(m))
 			return;
+		serve_signer(m); /* last: behind all that speaks against it */
 	}
 }
 
-int
-monitor_run(
-    struct engine_context *context, const struct config *config, const struct privileges *privileges, int64_t start)
+/* With the engine on its own, the key is read; the engine begins when that is in order. */
+static int
+get_ready(struct monitor *m, const struct blob *leaf, struct fault *f)
 {
-	struct monitor m = {
-	    .config = config, .privileges = privileges, .start = start, .channel = -1, .answer_at = -1, .patience = -1};
+	struct blob key = {0};
+
+	if (m->signer) {
+		if (material_load_key(&key, f) < 0)
+			return -1;
+		m->signer->key = engine_key_load(&key, leaf, f);
+		blob_wipe(&key);
+		if (!m->signer->key)
+			return -1;
+	}
+	return leave_network(m, f);
+}
+
+/* Returns 0, or -1 with *f and nothing left running. */
+static int
+begin(struct monitor *m, const struct connection *c, struct fault *f)
+{
+	int code = start_engine(m, c->context, f);
+
+	engine_context_free(c->context);
+	if (code == 0)
+		code = get_ready(m, c->leaf, f);
+	if (code < 0 && m->engine > 0) {
+		(void)kill(m->engine, SIGKILL);
+		(void)waitpid(m->engine, NULL, 0);
+	}
+	return code;
+}
+
+/* Of what protects the key and the machine, what is not there. */
+static void
+tell_weakness(const struct monitor *m)
+{
+	if (m->privileges->root && !m->privileges->drop)
+		log_line(LOG_LEVEL_INFO,
+		    "TLS_UID and TLS_GID are not set: the engine keeps uid 0, without capabilities and groups");
+	if (!m->signer)
+		log_line(LOG_LEVEL_INFO, "the engine holds the private key: %s cannot sign elsewhere",
+		    engine_backend_name());
+}
+
+int
+monitor_run(const struct connection *c)
+{
+	struct monitor m = {.config = c->config,
+	    .privileges = c->privileges,
+	    .signer = c->signer,
+	    .start = c->start,
+	    .channel = -1,
+	    .answer_at = -1,
+	    .patience = -1};
 	struct fault f;
 	int code;
 
-	if (privileges->root && !privileges->drop)
-		log_line(LOG_LEVEL_INFO,
-		    "TLS_UID and TLS_GID are not set: the engine keeps uid 0, without capabilities and groups");
-	watch_signals(&m);
-	code = start_engine(&m, context, &f);
-	engine_context_free(context);
-	if (code < 0) {
+	(void)sigprocmask(SIG_BLOCK, NULL, &m.mask);
+	watch_signals(watched, 1);
+	if (begin(&m, c, &f) < 0) {
 		log_fault(&f);
 		return (int)f.code;
 	}
+	tell_weakness(&m);
+	/* Only now, so that any of them ends a program that waits for its key to be read. */
+	watch_signals(watched + 1, sizeof watched / sizeof *watched - 1);
+	tell(&m, MSG_START);
 	log_line(LOG_LEVEL_DEBUG, "event=fork engine=%ld", (long)m.engine);
 	watch(&m);
 	code = verdict(&m.outcome);

@@ -9,16 +9,26 @@
 #include "core/options.h"
 #include "engine/engine.h"
 #include "sys/privileges.h"
+#include "sys/signer.h"
 
 #include <stdint.h>
 
+/* What a connection is made from. */
+struct connection {
+	struct engine_context *context; /* the monitor frees it */
+	struct signer *signer;		/* NULL: the context holds the key */
+	const struct blob *leaf;	/* the certificate that the key has to belong to */
+	const struct config *config;
+	const struct privileges *privileges;
+	int64_t start; /* the moment, of clock_ms, from which its time counts */
+};
+
 /*
- * Runs the connection on fds 0 and 1 to its end, and frees the context, with
- * the key first. `start` is the moment, of clock_ms, from which the
- * connection's time counts. Returns the exit code, or -n when the program has
- * to die of signal n. Failures have been logged.
+ * Runs the connection on fds 0 and 1 to its end. The engine is forked before
+ * the key is read, and reads nothing before the key is found to be in order.
+ * Returns the exit code, or -n when the program has to die of signal n.
+ * Failures have been logged.
  */
-int monitor_run(
-    struct engine_context *context, const struct config *config, const struct privileges *privileges, int64_t start);
+int monitor_run(const struct connection *c);
 
 #endif

@@ -8,7 +8,6 @@
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* How much unread input a close takes off the socket first; more would be a peer that does not listen. */
@@ -17,9 +16,10 @@ enum { LAST_READS = 64 };
 static bool
 is_socket(int fd)
 {
-	struct stat st;
+	int type;
+	socklen_t n = sizeof type;
 
-	return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0;
 }
 
 /* With linger on and no time for it, close(2) is an abort (socket(7), RFC 9293, 3.10.5). */

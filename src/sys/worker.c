@@ -1,5 +1,5 @@
 /*
- * Descriptors, signals, privileges, then the engine; what fails on the way is
+ * Descriptors, signals, privileges, the engine, the seal, the loop; what fails on the way is
  * told to the monitor, which alone speaks to people.
  */
 #include "sys/worker.h"
@@ -7,7 +7,11 @@
 #include "core/message.h"
 #include "sys/channel.h"
 #include "sys/fds.h"
+#include "sys/seal.h"
+#include "sys/signer.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -37,11 +41,14 @@ set_signals(const sigset_t *mask)
 }
 
 static int
-set_up(const struct loop_fds *fds, const struct privileges *privileges, pid_t parent, struct fault *f)
+set_up(const struct loop_fds *fds, const struct config *config, const struct privileges *privileges, pid_t parent,
+    struct fault *f)
 {
-	const int keep[] = {fds->prog_in, fds->prog_out, fds->channel};
+	const int keep[] = {fds->prog_in, fds->prog_out, fds->channel, fds->signer};
 
 	fds_close_others(keep, sizeof keep / sizeof *keep);
+	if (fds->signer >= 0 && signer_limit(fds->signer, (unsigned)config->handshake_ms, f) < 0)
+		return -1;
 	if (privileges_shed(privileges, f) < 0)
 		return -1;
 	/* After the change of ids, which clears it. */
@@ -61,6 +68,20 @@ report(int channel, const struct fault *f)
 	(void)channel_send(channel, message, (size_t)n);
 }
 
+/* Waits until the monitor has found key and certificate in order. Returns whether it has. */
+static bool
+told_to_start(int channel)
+{
+	static unsigned char message[MESSAGE_MAX];
+	struct pollfd p = {.fd = channel, .events = POLLIN};
+	long n;
+
+	while ((n = channel_receive(channel, message)) == 0)
+		if (poll(&p, 1, -1) < 0 && errno != EINTR)
+			return false;
+	return n == 1 && message[0] == MSG_START;
+}
+
 _Noreturn void
 worker_run(struct engine_context *context, const struct loop_fds *fds, const struct config *config,
     const struct privileges *privileges, const sigset_t *mask, pid_t parent, int64_t start)
@@ -69,16 +90,18 @@ worker_run(struct engine_context *context, const struct loop_fds *fds, const str
 	struct fault f;
 
 	set_signals(mask);
-	if (set_up(fds, privileges, parent, &f) == 0)
+	if (set_up(fds, config, privileges, parent, &f) == 0)
 		e = engine_open(context, &f);
 	/* The one copy of the key that is left goes when the handshake is over. */
 	engine_context_wipe(context);
-	if (e)
-		loop_run(e, fds, config, start);
-	else
+	/* Opening an engine may read files; nothing comes from the network before the loop. */
+	if (!e || seal_engine(&f) < 0)
 		report(fds->channel, &f);
+	else if (told_to_start(fds->channel))
+		loop_run(e, fds, config, start);
 	engine_free(e);
 	engine_context_free(context);
+	(void)close(fds->signer); /* the loop may have */
 	(void)close(fds->channel);
 	exit(0);
 }

@@ -61,9 +61,12 @@ context(void)
 	engine_context_free(engine_prepare(&(struct engine_policy){.role = ENGINE_CLIENT}, &f));
 	id = identity_make("localhost", "P-256", NULL);
 	struct blobs chain = {.v = &id.cert, .n = 1};
-	c = engine_prepare(
-	    &(struct engine_policy){
-		.role = ENGINE_SERVER, .verify = VERIFY_OPTIONAL, .key = &id.key, .chain = &chain, .anchors = &chain},
+	c = engine_prepare(&(struct engine_policy){.role = ENGINE_SERVER,
+			       .verify = VERIFY_OPTIONAL,
+			       .key = &id.key,
+			       .signer = identity_signer(&id, ENGINE_SERVER),
+			       .chain = &chain,
+			       .anchors = &chain},
 	    &f);
 	CHECK(c != NULL);
 	return c;

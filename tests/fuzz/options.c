@@ -38,6 +38,7 @@ check_config(const struct config *c, char *const argv[], size_t words)
 	CHECK(c->close >= CLOSE_FIN && c->close <= CLOSE_NOTIFY_HALF);
 	CHECK(c->verify >= VERIFY_NONE && c->verify <= VERIFY_REQUIRED);
 	CHECK((c->enforce == 0 || c->enforce == 1) && (c->keep == 0 || c->keep == 1));
+	CHECK(c->sandbox >= SANDBOX_TRY && c->sandbox <= SANDBOX_OFF);
 	CHECK(c->show >= SHOW_NONE && c->show <= SHOW_BACKEND);
 	if (c->show != SHOW_NONE)
 		CHECK(c->prog == NULL);

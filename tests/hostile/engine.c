@@ -1,20 +1,24 @@
 /*
  * In place of sys/worker.c: an engine that someone has taken over. $HOSTILE is
- * what it says to the monitor, word by word. A word is the name of a message,
+ * what it says to the monitor, word by word, once it was told to start. A word is the name of a message,
  * whole, or with "-" behind it cut by a byte, or with "+" longer by one; or it
  * is "long", a message too long for any; "flood", questions without end whose
- * answers are never read; or "close". Then it writes "done" to the network,
- * and lives on, deaf.
+ * answers are never read; or "close". "sign-" and a name asks for a signature,
+ * by one of the requests below, and writes "signed" to the network when it gets
+ * one; "wait" waits for the monitor's MSG_STOP. Then it writes "done" there, and lives on, deaf.
  */
 #include "core/message.h"
 #include "sys/channel.h"
 #include "sys/fds.h"
+#include "sys/signer.h"
 #include "sys/worker.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -78,6 +82,80 @@ flood(int channel)
 	}
 }
 
+/* -- requests for signatures ----------------------------------------------- */
+
+static unsigned char request[SIGNING_MAX + 2];
+
+/* What a TLS 1.3 server signs (RFC 8446, 4.4.3), or a client, with ECDSA and SHA-256. Returns its length. */
+static size_t
+request_certificate_verify(const char *context)
+{
+	static unsigned char text[64 + 34 + 32];
+	struct signing s = {.scheme = 0x0403, .text = {text, sizeof text}};
+
+	memset(text, ' ', 64);
+	memcpy(text + 64, context, 34);
+	return (size_t)signing_pack(request, &s);
+}
+
+static size_t
+request_text(const char *text, bool hashed)
+{
+	struct signing s = {.scheme = 0x0403, .hashed = hashed, .text = {(const unsigned char *)text, strlen(text)}};
+
+	return (size_t)signing_pack(request, &s);
+}
+
+static size_t
+compose_request(const char *name)
+{
+	if (strcmp(name, "empty") == 0)
+		return 0;
+	if (strcmp(name, "half") == 0)
+		return request_certificate_verify("TLS 1.3, server CertificateVerify") / 2;
+	if (strcmp(name, "huge") == 0)
+		return sizeof request;
+	if (strcmp(name, "garbage") == 0)
+		return sizeof request / 1000;
+	if (strcmp(name, "tiny") == 0)
+		return 1;
+	if (strcmp(name, "text") == 0)
+		return request_text("I owe you a million.", false);
+	if (strcmp(name, "hash") == 0)
+		return request_text("32 octets that may be any hash..", true);
+	if (strcmp(name, "client") == 0)
+		return request_certificate_verify("TLS 1.3, client CertificateVerify");
+	return request_certificate_verify("TLS 1.3, server CertificateVerify");
+}
+
+static void
+ask_signature(const char *name, int signer, int wire)
+{
+	unsigned char answer[1 + SIGNATURE_MAX];
+	int times = strcmp(name, "often") == 0 ? 1000 : 1;
+	size_t n = compose_request(name);
+
+	for (int i = 0; i < times; i++)
+		(void)send(signer, request, n, MSG_NOSIGNAL);
+	for (int i = 0; i < times; i++)
+		if (recv(signer, answer, sizeof answer, 0) > 1 && answer[0] == 1)
+			(void)!write(wire, "signed", 6);
+}
+
+static void
+wait_for(enum message_type type, int channel)
+{
+	unsigned char m[MESSAGE_MAX];
+	struct pollfd p = {.fd = channel, .events = POLLIN};
+
+	long n;
+
+	do {
+		(void)poll(&p, 1, -1);
+		n = channel_receive(channel, m);
+	} while (n >= 0 && (n != 1 || m[0] != type));
+}
+
 _Noreturn void
 worker_run(struct engine_context *context, const struct loop_fds *fds, const struct config *config,
     const struct privileges *privileges, const sigset_t *mask, pid_t parent, int64_t start)
@@ -88,12 +166,17 @@ worker_run(struct engine_context *context, const struct loop_fds *fds, const str
 
 	(void)context, (void)config, (void)privileges, (void)mask, (void)parent, (void)start;
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* tests leave nothing behind */
-	fds_close_others((int[]){fds->prog_in, fds->prog_out, channel}, 3);
+	fds_close_others((int[]){fds->prog_in, fds->prog_out, channel, fds->signer}, 4);
+	wait_for(MSG_START, channel);
 	for (char *word = words ? strtok(words, " ") : NULL; word; word = strtok(NULL, " ")) {
 		if (strcmp(word, "flood") == 0)
 			flood(channel);
 		else if (strcmp(word, "close") == 0)
 			fds_close(&channel);
+		else if (strcmp(word, "wait") == 0)
+			wait_for(MSG_STOP, channel);
+		else if (strncmp(word, "sign-", 5) == 0)
+			ask_signature(word + 5, fds->signer, fds->wire_out);
 		else
 			say(channel, word);
 	}

@@ -12,7 +12,7 @@ class Abilities:
     version: str  # what --backend says, a regular expression
     tls13: bool = True  # else a client that insists on it is refused
     ed25519: bool = True  # keys and certificates; else a key is 96, and no client is asked for such a certificate
-    forgets_key: bool = True  # once the handshake is over; else the engine keeps it as long as it lives
+    signs_elsewhere: bool = True  # in the monitor; else the engine has the key as long as it lives
     name_constraints: bool = True  # are judged; else a chain that has any is refused
     late_alerts: bool = True  # a failure behind the handshake is told to the peer; else an answer that is cut is reset
     replies_after_close_notify: bool = True  # else the peer's is answered at once, and prog's stdout is closed
@@ -20,7 +20,7 @@ class Abilities:
 
 ABILITIES = {
     "openssl": Abilities(version=r"openssl: OpenSSL 3\.\d+\.\d+\b.*"),
-    "libtls": Abilities(version=r"libtls: libtls \d+\.\d+\.\d+\b.*", forgets_key=False),
+    "libtls": Abilities(version=r"libtls: libtls \d+\.\d+\.\d+\b.*", signs_elsewhere=False),
     "bearssl": Abilities(version=r"bearssl: BearSSL \d+\.\d+", tls13=False, ed25519=False, name_constraints=False,
                          late_alerts=False, replies_after_close_notify=False),
 }
@@ -29,7 +29,7 @@ ABILITIES = {
 WORDS = {
     "tls13": "No TLS 1.3",
     "ed25519": "No Ed25519",
-    "forgets_key": "keeps the private key",
+    "signs_elsewhere": "holds the private key",
     "name_constraints": "name constraints is refused",
     "late_alerts": "No alert after the handshake",
     "replies_after_close_notify": "No output after the client's close_notify",

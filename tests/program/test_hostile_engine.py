@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from harness import LIMIT, PROGRAM, Tlsd, alive, fields, one_line, status_of, survivors, wait_for
+from harness import ABLE, LIMIT, PROGRAM, Tlsd, alive, fields, one_line, status_of, survivors, wait_for
 
 # Built with the tests, from tests/hostile/engine.c, which says what $HOSTILE may be.
 HOSTILE = os.path.join(os.path.dirname(PROGRAM), "tests", "s6-tlsd-hostile")
@@ -27,6 +27,15 @@ def hostile(pki, words, prog, options=()):
             for pid in survivors(tlsd.pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+
+def received(tlsd):
+    """What the engine has written to the network, whether it ended well or not."""
+    data = b""
+    with contextlib.suppress(ConnectionResetError):
+        while chunk := tlsd.sock.recv(1 << 16):
+            data += chunk
+    return data
 
 
 MALFORMED = [
@@ -84,3 +93,57 @@ def test_signal_beside_a_hostile_engine(pki, words):
         wait_for(lambda: not prog or not alive(prog), "prog to be told", SOON)
         tlsd.proc.terminate()
         assert tlsd.wait(SOON) == -signal.SIGTERM
+
+
+if ABLE.signs_elsewhere:
+    @pytest.mark.parametrize("what", ["half", "huge", "garbage", "tiny", "text", "hash", "client"])
+    def test_request_for_a_signature_that_tls_does_not_need(pki, what):
+        """Nothing but what TLS has this role sign is signed; the rest is the engine's end, 98, told once."""
+        with hostile(pki, f"sign-{what}", ["cat"]) as tlsd:
+            assert tlsd.wait(SOON) == 98
+            assert "engine asked for a signature that is refused: " in one_line(tlsd.stderr())
+            assert b"signed" not in received(tlsd)
+
+    def test_one_signature_and_no_more(pki):
+        """The one request that a handshake needs is served, so that this test can see; every one after it is refused."""
+        with hostile(pki, "sign-server up end", ["cat"]) as tlsd:
+            assert tlsd.wait(SOON) == 0
+            assert received(tlsd) == b"signeddone"
+        for words in "sign-server sign-server", "sign-often":
+            with hostile(pki, words, ["cat"]) as tlsd:
+                assert tlsd.wait(SOON) == 98
+                assert "engine asked for a signature that is refused: there was one before" in one_line(tlsd.stderr())
+                assert received(tlsd).count(b"signed") <= 1
+
+    def test_no_signature_behind_the_handshake(pki):
+        """When the engine has told of the handshake, the key is gone."""
+        with hostile(pki, "up sign-server end", ["cat"]) as tlsd:
+            assert tlsd.wait(SOON) == 0
+            assert received(tlsd) == b"done"
+
+    @pytest.mark.parametrize("words", ["end", "fault", "close", "unknown"])
+    def test_no_signature_behind_an_end(pki, words):
+        """Nor when the connection can come to nothing any more, however the engine has said so."""
+        with hostile(pki, f"{words} sign-server", ["cat"], ["--linger=0"]) as tlsd:
+            assert tlsd.wait(SOON) == 98
+            assert b"signed" not in received(tlsd)
+
+    def test_no_signature_behind_a_signal(pki):
+        """Nor for a connection that was told to end."""
+        with hostile(pki, "wait sign-server", ["cat"], ["--linger=0"]) as tlsd:
+            tlsd.proc.terminate()
+            assert tlsd.wait(SOON) == -signal.SIGTERM
+            assert b"signed" not in received(tlsd)
+
+    def test_an_empty_request_is_none(pki):
+        """A packet without a byte is no hang-up."""
+        with hostile(pki, "sign-empty", ["cat"]) as tlsd:
+            assert tlsd.wait(SOON) == 98
+            assert "engine asked for a signature that is refused: an empty request" in one_line(tlsd.stderr())
+
+else:
+    def test_nobody_to_ask(pki):
+        """An engine that has the key is given no second way to it."""
+        with hostile(pki, "sign-server end", ["cat"]) as tlsd:
+            assert tlsd.wait(SOON) == 98
+            assert received(tlsd) == b"done"

@@ -95,7 +95,7 @@ def test_kind_of_key(pki, tmp_path, kind):
         if kind == "ed25519" and not ABLE.ed25519:
             code, message = refused_at_start(pki, env=env)
             assert code == 96
-            assert f"KEYFILE {env['KEYFILE']}: keys of this type cannot be used" in message
+            assert f"CERTFILE {env['CERTFILE']}: keys of this type cannot be used" in message
             continue
         for version in VERSIONS if form == "PKCS#8 PEM" else [NEWEST]:
             assert served(pki, env, version) == identity.cert_der()

@@ -17,7 +17,8 @@ OPTIONS = {
     "-Y": "--client-cert", "-y": "--mandatory-client-cert", "-Z": "--keep", "-z": "--no-keep",
     "-v": "--verbosity", "-K": "--idle-timeout",
 }
-LONG_ONLY = ["--half-close-notify", "--handshake-timeout", "--linger", "--log-fd", "--backend", "--version", "--help"]
+LONG_ONLY = ["--half-close-notify", "--handshake-timeout", "--linger", "--log-fd", "--sandbox", "--backend", "--version",
+             "--help"]
 NUMBERS = ["-v", "-K", "--verbosity", "--idle-timeout", "--handshake-timeout", "--linger", "--log-fd"]
 FLAGS = [word for pair in OPTIONS.items() for word in pair if word and word not in NUMBERS] + ["--half-close-notify"]
 LARGEST = "2147483647"

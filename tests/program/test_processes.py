@@ -694,10 +694,11 @@ def test_engine_killed_before_its_report_is_read(pki, version, tmp_path):
     """prog never runs behind an engine that died, even where it had told of the handshake; 98."""
     with Tlsd(pki, ["touch", str(tmp_path / "ran")], preexec=os.setsid) as tlsd:
         engine = tlsd.engine()
-        wait_quiet(tlsd.pid, engine)
+        client = Client(tlsd.sock, pki, version)
+        client.greet()  # it took the monitor's signature
         os.kill(tlsd.pid, signal.SIGSTOP)
         wait_for(lambda: status_of(tlsd.pid, "State")[0] == "T", "the stop")
-        Client(tlsd.sock, pki, version).handshake()
+        client.handshake()
         wait_quiet(engine)
         os.kill(engine, signal.SIGKILL)
         wait_for(lambda: not alive(engine), "the engine's end")
@@ -825,3 +826,21 @@ def test_no_more_memory(pki):
     # 127: not even the loader had enough.
     assert set(found.values()) <= {0, 96, 97, 98, 111, 127}, found
     assert found[1 << 19] == 0
+
+
+# -- what a connection costs -----------------------------------------------------------------------
+
+@pytest.mark.skipif("S6_TLSD_SANITIZED" in os.environ, reason="the leak checker does not work under strace")
+def test_two_forks_and_one_exec(pki, version, tmp_path):
+    """Beyond its own start the program forks twice, for engine and prog, and one exec is prog's."""
+    trace = tmp_path / "trace"
+    strace = ["strace", "-f", "-qq", "-o", trace, "-e", "trace=clone,clone3,fork,vfork,execve", PROGRAM]
+    with Tlsd(pki, ["/bin/cat"], program=strace) as tlsd:
+        client = Client(tlsd.sock, pki, version).handshake()
+        client.send(b"x")
+        assert client.read_exactly(1) == b"x"
+        client.fin()
+        assert tlsd.wait() == 0
+    calls = re.findall(r"^\d+ +(\w+)\(", trace.read_text(), re.MULTILINE)
+    assert calls.count("execve") == 2, calls  # its own, and prog's
+    assert len(calls) - calls.count("execve") == 2, calls

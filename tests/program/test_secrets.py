@@ -1,11 +1,11 @@
-"""The private key is in nobody's memory once the handshake is over, as far as the backend lets go of it."""
+"""The private key is never in the engine's memory, and in nobody's once the handshake is over, where the backend can."""
 
 import os
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from harness import ABLE, Client, Tlsd, wait_quiet
+from harness import ABLE, BACKEND, PROGRAM, Client, Tlsd, wait_quiet
 
 pytestmark = pytest.mark.skipif("S6_TLSD_SANITIZED" in os.environ,
                                 reason="a sanitizer's memory is terabytes, and it keeps what was freed")
@@ -54,29 +54,57 @@ def seen(pid, secrets):
     return found
 
 
-@pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
-@pytest.mark.parametrize("kind", ["p256", "rsa2048"] + ["ed25519"] * ABLE.ed25519)
-def test_key_is_forgotten(pki, version, kind, encoding):
-    """Monitor and engine have not a part of the private key left when prog runs; the engine had it until then.
-
-    On a backend that keeps the key it is the engine alone that has it.
-    """
-    name = f"secret-{kind}-{version}-{encoding.name}"
+@pytest.fixture(params=[(kind, encoding) for kind in ["p256", "rsa2048"] + ["ed25519"] * ABLE.ed25519
+                        for encoding in (Encoding.PEM, Encoding.DER)], ids=lambda p: f"{p[0]}-{p[1].name}")
+def owner(request, pki, version):
+    """What to look for, and the variables of a server with such a key."""
+    kind, encoding = request.param
+    name = f"secret-{kind}-{version}-{encoding.name}-{request.node.originalname}"
     identity = pki.issue(name, "localhost", key=kind)
     path = pki.write(name, identity.key.private_bytes(encoding, PrivateFormat.PKCS8, NoEncryption()), 0o600)
-    secrets = secrets_of(identity)
-    with Tlsd(pki, ["cat"], env={"KEYFILE": path, "CERTFILE": identity.certfile}) as tlsd:
+    return secrets_of(identity), {"KEYFILE": path, "CERTFILE": identity.certfile}
+
+
+def test_key_is_with_the_monitor_until_the_handshake_is_over(pki, version, owner):
+    """The engine never has a part of the private key; the monitor has it, and has not a part left when prog runs.
+
+    On a backend that cannot sign elsewhere it is the engine alone that has it, as long as it lives.
+    """
+    secrets, env = owner
+    with Tlsd(pki, ["cat"], env=env) as tlsd:
         engine = tlsd.engine()
+        holder, other = (tlsd.pid, engine) if ABLE.signs_elsewhere else (engine, tlsd.pid)
         wait_quiet(tlsd.pid, engine)
-        assert seen(engine, secrets), "this test cannot see what it looks for"
-        assert not seen(tlsd.pid, secrets)
-        client = Client(tlsd.sock, pki, version).handshake()
+        assert seen(holder, secrets), "this test cannot see what it looks for"
+        assert not seen(other, secrets)
+        client = Client(tlsd.sock, pki, version)
+        client.greet()
+        wait_quiet(tlsd.pid, engine)  # its signature is on its way
+        assert not seen(other, secrets)
+        client.handshake()
         client.send(b"x")
         assert client.read_exactly(1) == b"x"
-        if ABLE.forgets_key:
-            assert not seen(engine, secrets)
-        else:
-            assert seen(engine, secrets)
+        assert bool(seen(engine, secrets)) != ABLE.signs_elsewhere
         assert not seen(tlsd.pid, secrets)
         client.fin()
         assert (tlsd.wait(), tlsd.stderr()) == (0, "")
+
+
+def test_an_exposed_key_is_seen(pki, version, owner):
+    """With an engine that signs by itself, as those of some backends do anyway, the same look finds the key in it."""
+    secrets, env = owner
+    exposed = os.path.join(os.path.dirname(PROGRAM), "tests", "s6-tlsd-exposed")
+    with Tlsd(pki, ["cat"], env=env, program=[exposed]) as tlsd:
+        client = Client(tlsd.sock, pki, version).handshake()
+        assert seen(tlsd.engine(), secrets)
+        client.fin()
+        assert (tlsd.wait(), tlsd.stderr()) == (0, "")
+
+
+def test_an_engine_that_holds_the_key_is_told_of(pki):
+    """At -v2, once, where it is so."""
+    with Tlsd(pki, ["true"], ["-v2"]) as tlsd:
+        Client(tlsd.sock, pki).handshake().fin()
+        assert tlsd.wait() == 0
+        told = tlsd.stderr(raw=True).count(f"the engine holds the private key: {BACKEND} cannot sign elsewhere\n")
+        assert told == (not ABLE.signs_elsewhere)

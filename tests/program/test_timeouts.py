@@ -3,11 +3,12 @@
 import contextlib
 import os
 import signal
+import ssl
 import time
 
 import pytest
 
-from harness import (FILL, Client, Fifo, Tlsd, cpu_ms, fatal_line, leave, offer, python, session, wait_quiet)
+from harness import (ABLE, FILL, Client, Fifo, Tlsd, cpu_ms, fatal_line, leave, offer, python, session, wait_quiet)
 
 FOREVER = "--linger=2000000"
 
@@ -290,3 +291,32 @@ def test_stopped_and_continued(pki, version):
         leave(tlsd, client)
 
 
+
+
+def test_monitor_that_does_not_answer(pki, version):
+    """The handshake's bound holds for the wait for a signature as well."""
+    with Tlsd(pki, ["true"], ["--handshake-timeout=300"]) as tlsd:
+        engine = tlsd.engine()
+        wait_quiet(tlsd.pid, engine)
+        os.kill(tlsd.pid, signal.SIGSTOP)
+        try:
+            client = Client(tlsd.sock, pki, version)
+            with pytest.raises((ConnectionError, ssl.SSLError)):
+                client.handshake()
+                if not ABLE.signs_elsewhere:
+                    raise ConnectionError  # it needed nobody
+        finally:
+            os.kill(tlsd.pid, signal.SIGCONT)
+        client.sock.close()
+        assert tlsd.wait() in ([98] if ABLE.signs_elsewhere else [98, 0])
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_signal_while_a_file_is_awaited(pki, tmp_path, signum):
+    """A key file that nobody writes is no way to make the program deaf."""
+    os.mkfifo(tmp_path / "key")
+    with Tlsd(pki, ["true"], env={"KEYFILE": str(tmp_path / "key")}) as tlsd:
+        if ABLE.signs_elsewhere:
+            wait_quiet(tlsd.engine())
+        tlsd.proc.send_signal(signum)
+        assert tlsd.wait() == -signum

@@ -127,8 +127,12 @@ open_pair(struct side *server, struct side *client, struct identity *id, enum en
 {
 	struct blobs chain = one(&id->cert), anchors = one(&ca.cert);
 
-	*server = open_side(
-	    &(struct engine_policy){.role = ENGINE_SERVER, .newest = newest, .key = &id->key, .chain = &chain}, 1);
+	*server = open_side(&(struct engine_policy){.role = ENGINE_SERVER,
+				.newest = newest,
+				.key = &id->key,
+				.signer = identity_signer(id, ENGINE_SERVER),
+				.chain = &chain},
+	    1);
 	*client = open_side(&(struct engine_policy){.role = ENGINE_CLIENT,
 				.newest = newest,
 				.verify = VERIFY_REQUIRED,
@@ -173,41 +177,159 @@ converse(const char *type, enum engine_version newest, size_t most)
 	run(&server, &client, most);
 	assert_int_equal(server.got, client.total);
 	assert_int_equal(client.got, server.total);
+	assert_int_equal(id.asked, engine_signs_elsewhere());
 	close_side(&server);
 	close_side(&client);
 	identity_free(&id);
 }
 
+/* A client proves with such a key who it is. */
+static void
+prove(const char *type, enum engine_version newest)
+{
+	struct identity id = identity_make("localhost", "P-256", &ca), alice = identity_make("alice", type, &ca);
+	struct blobs chain = one(&id.cert), anchors = one(&ca.cert), shown = one(&alice.cert);
+	struct side server = open_side(&(struct engine_policy){.role = ENGINE_SERVER,
+					   .newest = newest,
+					   .verify = VERIFY_REQUIRED,
+					   .key = &id.key,
+					   .signer = identity_signer(&id, ENGINE_SERVER),
+					   .chain = &chain,
+					   .anchors = &anchors},
+	    1);
+	struct side client = open_side(&(struct engine_policy){.role = ENGINE_CLIENT,
+					   .newest = newest,
+					   .verify = VERIFY_REQUIRED,
+					   .key = &alice.key,
+					   .signer = identity_signer(&alice, ENGINE_CLIENT),
+					   .chain = &shown,
+					   .anchors = &anchors},
+	    2);
+
+	run(&server, &client, SIZE_MAX);
+	assert_up(&server);
+	assert_up(&client);
+	assert_int_equal(id.asked, engine_signs_elsewhere());
+	assert_int_equal(alice.asked, engine_signs_elsewhere());
+	close_side(&server);
+	close_side(&client);
+	identity_free(&id);
+	identity_free(&alice);
+}
+
 static void
 every_key_and_version(void **state)
 {
-	static const char *const types[] = {"P-256", "P-384", "P-521", "RSA", "ED25519"};
+	static const char *const types[] = {"P-256", "P-384", "P-521", "RSA", "RSA-PSS", "ED25519", "ED448"};
+	size_t n = sizeof types / sizeof *types - (abilities()->ed25519 ? 0 : 3);
 
 	(void)state;
-	for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-		if (strcmp(types[i], "ED25519") == 0 && !abilities()->ed25519)
-			continue;
+	for (size_t i = 0; i < n; i++) {
 		converse(types[i], ENGINE_NEWEST, SIZE_MAX);
 		converse(types[i], ENGINE_TLS12, SIZE_MAX);
+		prove(types[i], ENGINE_NEWEST);
+		prove(types[i], ENGINE_TLS12);
 	}
 }
 
-/* Where a type of key is unknown, it is refused by name at the start. */
+static long
+refuse(void *with, const struct signing *request, unsigned char *signature)
+{
+	(void)with;
+	(void)request;
+	(void)signature;
+	return -1;
+}
+
+/* Of the right length, and wrong. */
+static long
+lie(void *id, const struct signing *request, unsigned char *signature)
+{
+	struct engine_signer honest = identity_signer(id, ENGINE_SERVER);
+	long n = honest.sign(honest.with, request, signature);
+
+	assert_true(n > 0);
+	signature[n - 1] ^= 1;
+	return n;
+}
+
+/* An engine without a signature fails and says so; one with a wrong one does not get far with its peer. */
+static void
+no_good_signature(void **state)
+{
+	static const char *const types[] = {"P-256", "RSA"};
+	struct blobs anchors = one(&ca.cert);
+
+	(void)state;
+	if (!engine_signs_elsewhere())
+		return;
+	for (int i = 0; i < 8; i++) {
+		enum engine_version newest = i % 2 ? ENGINE_TLS12 : ENGINE_NEWEST;
+		struct identity id = identity_make("localhost", types[i / 4], &ca);
+		struct engine_signer signer = {i & 2 ? lie : refuse, &id};
+		struct blobs chain = one(&id.cert);
+		struct side server = open_side(
+		    &(struct engine_policy){.role = ENGINE_SERVER, .newest = newest, .signer = signer, .chain = &chain},
+		    1);
+		struct side client = open_side(
+		    &(struct engine_policy){
+			.role = ENGINE_CLIENT, .newest = newest, .verify = VERIFY_REQUIRED, .anchors = &anchors},
+		    2);
+		struct side *first = i & 2 ? &client : &server;
+
+		run(&server, &client, SIZE_MAX);
+		assert_true(engine_facts(first->engine) & ENGINE_FAILED);
+		assert_non_null(strstr(engine_reason(first->engine), "signature"));
+		assert_false((engine_facts(server.engine) | engine_facts(client.engine)) & ENGINE_UP);
+		close_side(&server);
+		close_side(&client);
+		identity_free(&id);
+	}
+}
+
+static void
+assert_fault(const struct fault *f, const char *text)
+{
+	assert_int_equal(f->code, FAULT_CONTEXT);
+	if (!strstr(f->text, text))
+		fail_msg("\"%s\" is not in \"%s\"", text, f->text);
+}
+
+static void
+expect_refusal(const struct engine_policy *policy, const char *text)
+{
+	struct fault f = {0};
+
+	assert_null(engine_prepare(policy, &f));
+	assert_fault(&f, text);
+}
+
+/* By whoever loads the key. */
+static void
+expect_key_refusal(struct blob *key, struct blob *leaf, const char *text)
+{
+	struct blobs chain = one(leaf);
+	struct fault f = {0};
+
+	if (engine_signs_elsewhere())
+		assert_null(engine_key_load(key, leaf, &f));
+	else
+		assert_null(engine_prepare(&(struct engine_policy){.key = key, .chain = &chain}, &f));
+	assert_fault(&f, text);
+}
+
+/* Where a type of key is unknown, it is refused by name at the start, by the engine and by the key's owner. */
 static void
 an_unknown_type_of_key(void **state)
 {
-	struct identity id = identity_make("localhost", "ED25519", &ca);
+	struct identity id = identity_make("localhost", abilities()->ed25519 ? "X25519" : "ED25519", &ca);
 	struct blobs chain = one(&id.cert);
-	struct fault f = {0};
-	struct engine_context *c = engine_prepare(&(struct engine_policy){.key = &id.key, .chain = &chain}, &f);
 
 	(void)state;
-	assert_int_equal(c != NULL, abilities()->ed25519);
-	if (!c) {
-		assert_int_equal(f.code, FAULT_CONTEXT);
-		assert_non_null(strstr(f.text, "KEYFILE test: keys of this type cannot be used"));
-	}
-	engine_context_free(c);
+	expect_refusal(&(struct engine_policy){.key = &id.key, .chain = &chain},
+	    engine_signs_elsewhere() ? "CERTFILE test: keys of this type cannot be used"
+				     : "KEYFILE test: keys of this type cannot be used");
+	expect_key_refusal(&id.key, &id.cert, "KEYFILE test: keys of this type cannot be used");
 	identity_free(&id);
 }
 
@@ -420,6 +542,7 @@ client_certificates(void **state)
 						   .newest = newest,
 						   .verify = cases[at].verify,
 						   .key = &id.key,
+						   .signer = identity_signer(&id, ENGINE_SERVER),
 						   .chain = &chain,
 						   .anchors = &anchors},
 		    1);
@@ -427,6 +550,7 @@ client_certificates(void **state)
 						   .newest = newest,
 						   .verify = VERIFY_REQUIRED,
 						   .key = &own->key,
+						   .signer = identity_signer(own, ENGINE_CLIENT),
 						   .chain = cases[at].shown ? &shown : NULL,
 						   .anchors = &anchors},
 		    2);
@@ -437,10 +561,13 @@ client_certificates(void **state)
 			bool proved = cases[at].verify != VERIFY_NONE && cases[at].shown == 1;
 
 			assert_int_equal(engine_session(server.engine, &session, &f), 0);
+			assert_int_equal(id.asked, engine_signs_elsewhere());
+			assert_int_equal(own->asked, engine_signs_elsewhere() && proved);
 			assert_int_equal(session.has_peer, proved);
 			assert_string_equal(session.subject, proved ? "CN=alice" : "");
 			assert_string_equal(session.hash, proved ? hash : "");
 		}
+		id.asked = own->asked = 0;
 		close_side(&server);
 		close_side(&client);
 	}
@@ -455,8 +582,12 @@ refuse_server(struct identity *id, const char *name, bool stranger_signed, enum 
 {
 	struct blobs chain = one(&id->cert), anchors = one(&ca.cert);
 	bool told = stranger_signed || abilities()->name_alert;
-	struct side server = open_side(
-	    &(struct engine_policy){.role = ENGINE_SERVER, .newest = newest, .key = &id->key, .chain = &chain}, 1);
+	struct side server = open_side(&(struct engine_policy){.role = ENGINE_SERVER,
+					   .newest = newest,
+					   .key = &id->key,
+					   .signer = identity_signer(id, ENGINE_SERVER),
+					   .chain = &chain},
+	    1);
 	struct side client = open_side(&(struct engine_policy){.role = ENGINE_CLIENT,
 					   .newest = newest,
 					   .verify = VERIFY_REQUIRED,
@@ -490,17 +621,6 @@ a_client_refuses_wrong_servers(void **state)
 }
 
 static void
-expect_refusal(const struct engine_policy *policy, const char *text)
-{
-	struct fault f = {0};
-
-	assert_null(engine_prepare(policy, &f));
-	assert_int_equal(f.code, FAULT_CONTEXT);
-	if (!strstr(f.text, text))
-		fail_msg("\"%s\" is not in \"%s\"", text, f.text);
-}
-
-static void
 bad_material_is_refused(void **state)
 {
 	struct identity a = identity_make("a", "P-256", &ca), b = identity_make("b", "P-256", &ca);
@@ -516,13 +636,6 @@ bad_material_is_refused(void **state)
 		struct engine_policy p = {
 		    .role = role, .verify = VERIFY_REQUIRED, .key = &a.key, .chain = &chain, .anchors = &chain};
 
-		p.key = &b.key;
-		expect_refusal(&p, "KEYFILE test does not belong to CERTFILE");
-		p.key = &junk;
-		expect_refusal(&p, "CAFILE junk: not a private key");
-		p.key = &empty;
-		expect_refusal(&p, "CAFILE empty: not a private key");
-		p.key = &a.key;
 		p.chain = &junk_chain;
 		expect_refusal(&p, "CAFILE junk: not a certificate");
 		p.chain = &empty_chain;
@@ -538,6 +651,10 @@ bad_material_is_refused(void **state)
 		if (role == ENGINE_CLIENT)
 			expect_refusal(&p, "CAFILE empty: not a certificate");
 	}
+	expect_key_refusal(&b.key, &a.cert, "KEYFILE test does not belong to CERTFILE");
+	expect_key_refusal(&junk, &a.cert, "CAFILE junk: not a private key");
+	expect_key_refusal(&empty, &a.cert, "CAFILE empty: not a private key");
+	expect_key_refusal(&a.key, &junk, "CAFILE junk: not a certificate");
 	/* Bytes behind a certificate are no part of it. */
 	struct blob longer = {.p = malloc(a.cert.n + 1), .n = a.cert.n + 1, .name = "CERTFILE longer"};
 	assert_non_null(longer.p);
@@ -602,6 +719,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(every_key_and_version),
+	    cmocka_unit_test(no_good_signature),
 	    cmocka_unit_test(an_unknown_type_of_key),
 	    cmocka_unit_test(pieces_of_every_size),
 	    cmocka_unit_test(close_notify),

@@ -4,6 +4,7 @@
 #include "identity.h"
 
 #include <openssl/evp.h>
+#include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 
 #include <stdio.h>
@@ -18,13 +19,27 @@ must(int ok)
 }
 
 static EVP_PKEY *
+make_pss_key(void)
+{
+	EVP_PKEY_CTX *c = EVP_PKEY_CTX_new_from_name(NULL, "RSA-PSS", NULL);
+	EVP_PKEY *k = NULL;
+
+	must(c && EVP_PKEY_keygen_init(c) == 1 && EVP_PKEY_CTX_set_rsa_keygen_bits(c, 2048) == 1);
+	must(EVP_PKEY_generate(c, &k) == 1);
+	EVP_PKEY_CTX_free(c);
+	return k;
+}
+
+static EVP_PKEY *
 make_key(const char *type)
 {
 	EVP_PKEY *k;
 
 	if (strcmp(type, "RSA") == 0)
 		k = EVP_RSA_gen(2048);
-	else if (strcmp(type, "ED25519") == 0)
+	else if (strcmp(type, "RSA-PSS") == 0)
+		k = make_pss_key();
+	else if (strcmp(type, "ED25519") == 0 || strcmp(type, "ED448") == 0 || strcmp(type, "X25519") == 0)
 		k = EVP_PKEY_Q_keygen(NULL, NULL, type);
 	else
 		k = EVP_EC_gen(type);
@@ -57,7 +72,8 @@ make_cert(const char *name, EVP_PKEY *key, const struct identity *issuer, const 
 	must(X509_set_pubkey(x, key));
 	for (; extensions->value; extensions++)
 		add_extension(x, extensions->nid, extensions->value);
-	must(X509_sign(x, signer, EVP_PKEY_is_a(signer, "ED25519") ? NULL : EVP_sha256()) > 0);
+	must(X509_sign(x, signer,
+		 EVP_PKEY_is_a(signer, "ED25519") || EVP_PKEY_is_a(signer, "ED448") ? NULL : EVP_sha256()) > 0);
 	return x;
 }
 
@@ -98,6 +114,45 @@ identity_with(
 	return id;
 }
 
+/* -- the owner ------------------------------------------------------------- */
+
+/* What reaches the owner is one packet, and all that it knows. */
+static long
+sign(struct identity *id, enum signing_role role, const struct signing *request, unsigned char *signature)
+{
+	static unsigned char packet[SIGNING_MAX];
+	long n = signing_pack(packet, request);
+	struct signing got;
+
+	id->asked++;
+	if (!id->owner || n < 0 || signing_unpack((struct span){packet, (size_t)n}, &got) < 0 ||
+	    signing_refusal(role, &got))
+		return -1;
+	return engine_key_sign(id->owner, &got, signature);
+}
+
+static long
+sign_as_server(void *id, const struct signing *request, unsigned char *signature)
+{
+	return sign(id, SIGNING_SERVER, request, signature);
+}
+
+static long
+sign_as_client(void *id, const struct signing *request, unsigned char *signature)
+{
+	return sign(id, SIGNING_CLIENT, request, signature);
+}
+
+struct engine_signer
+identity_signer(struct identity *id, enum engine_role role)
+{
+	struct fault f;
+
+	if (!id->owner && engine_signs_elsewhere())
+		id->owner = engine_key_load(&id->key, &id->cert, &f);
+	return (struct engine_signer){role == ENGINE_SERVER ? sign_as_server : sign_as_client, id};
+}
+
 void
 identity_hash(const struct identity *id, char out[72])
 {
@@ -113,6 +168,7 @@ identity_hash(const struct identity *id, char out[72])
 void
 identity_free(struct identity *id)
 {
+	engine_key_free(id->owner);
 	blob_wipe(&id->key);
 	blob_wipe(&id->cert);
 	EVP_PKEY_free(id->pkey);

@@ -26,6 +26,10 @@
 /* What is used of engine.h, without engine_. */
 #define FUNCTIONS(F)                                                                                                   \
 	F(backend_name)                                                                                                \
+	F(signs_elsewhere)                                                                                             \
+	F(key_load)                                                                                                    \
+	F(key_sign)                                                                                                    \
+	F(key_free)                                                                                                    \
 	F(prepare)                                                                                                     \
 	F(context_wipe)                                                                                                \
 	F(context_free)                                                                                                \
@@ -87,6 +91,56 @@ load(struct backend *b, const char *file)
 		exit(1);
 	}
 	b->there = true;
+}
+
+/* -- keys, for identity.c: each belongs to the backend that made it --------- */
+
+struct engine_key {
+	const struct backend *api;
+	struct engine_key *theirs;
+};
+
+static const struct backend *maker; /* of the next key */
+
+bool
+engine_signs_elsewhere(void)
+{
+	return maker->signs_elsewhere();
+}
+
+struct engine_key *
+engine_key_load(const struct blob *key, const struct blob *leaf, struct fault *f)
+{
+	struct engine_key *k = malloc(sizeof *k);
+
+	if (!k)
+		abort();
+	*k = (struct engine_key){maker, maker->key_load(key, leaf, f)};
+	return k;
+}
+
+long
+engine_key_sign(const struct engine_key *k, const struct signing *request, unsigned char *signature)
+{
+	return k->api->key_sign(k->theirs, request, signature);
+}
+
+void
+engine_key_free(struct engine_key *k)
+{
+	if (k)
+		k->api->key_free(k->theirs);
+	free(k);
+}
+
+/* The identity's key becomes one of this backend's. */
+static struct engine_signer
+signer_of(const struct backend *api, struct identity *id, enum engine_role role)
+{
+	maker = api;
+	engine_key_free(id->owner);
+	id->owner = NULL;
+	return identity_signer(id, role);
 }
 
 /* -- two sides ------------------------------------------------------------- */
@@ -232,15 +286,18 @@ connect_pair(const struct pair *p, struct side *server, struct side *client, enu
 					   .newest = newest,
 					   .verify = own ? VERIFY_REQUIRED : VERIFY_NONE,
 					   .key = &id->key,
+					   .signer = signer_of(p->server, id, ENGINE_SERVER),
 					   .chain = &chain,
 					   .anchors = &anchors});
-	*client = open_side(p->client, &(struct engine_policy){.role = ENGINE_CLIENT,
-					   .newest = newest,
-					   .verify = VERIFY_REQUIRED,
-					   .key = own ? &own->key : NULL,
-					   .chain = &shown,
-					   .anchors = &anchors,
-					   .servername = "localhost"});
+	*client = open_side(
+	    p->client, &(struct engine_policy){.role = ENGINE_CLIENT,
+			   .newest = newest,
+			   .verify = VERIFY_REQUIRED,
+			   .key = own ? &own->key : NULL,
+			   .signer = own ? signer_of(p->client, own, ENGINE_CLIENT) : (struct engine_signer){0},
+			   .chain = &shown,
+			   .anchors = &anchors,
+			   .servername = "localhost"});
 	shake_hands(server, client);
 }
 

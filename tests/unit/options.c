@@ -54,6 +54,10 @@ static const struct good goods[] = {
     {{"--handshake-timeout=5", "cat"}, {DEFAULTS, .handshake_ms = 5}, 1},
     {{"--linger=0", "cat"}, {.verbosity = 1, .linger_ms = 0, .log_fd = -1}, 1},
     {{"--log-fd=7", "cat"}, {.verbosity = 1, .linger_ms = 2000, .log_fd = 7}, 1},
+    {{"--sandbox=try", "cat"}, {DEFAULTS}, 1},
+    {{"--sandbox=require", "cat"}, {DEFAULTS, .sandbox = SANDBOX_REQUIRE}, 1},
+    {{"--sandbox", "off", "cat"}, {DEFAULTS, .sandbox = SANDBOX_OFF}, 2},
+    {{"--sandbox=off", "--sandbox=require", "cat"}, {DEFAULTS, .sandbox = SANDBOX_REQUIRE}, 2},
     {{"--help"}, {DEFAULTS, .show = SHOW_HELP}, -1},
     {{"--version", "--nonsense"}, {DEFAULTS, .show = SHOW_VERSION}, -1},
     {{"-S", "--backend"}, {DEFAULTS, .close = CLOSE_NOTIFY, .show = SHOW_BACKEND}, -1},
@@ -118,6 +122,12 @@ what_is_wrong(void **state)
 	    {{"-K0x10", "cat"}, "not \"0x10\""},
 	    {{"-K2147483648", "cat"}, "not \"2147483648\""},
 	    {{"-K99999999999999999999999999", "cat"}, "-K takes a number"},
+	    {{"--sandbox", "cat"}, "--sandbox takes try|require|off, not \"cat\""},
+	    {{"--sandbox=", "cat"}, "--sandbox takes try|require|off, not \"\""},
+	    {{"--sandbox=tr", "cat"}, "not \"tr\""},
+	    {{"--sandbox=trying", "cat"}, "not \"trying\""},
+	    {{"--sandbox=try|require", "cat"}, "not \"try|require\""},
+	    {{"--sandbox"}, "--sandbox needs an argument: try|require|off"},
 	    {{"-v", "cat"}, "-v takes a number from 0 to 2147483647, not \"cat\""},
 	};
 
@@ -153,7 +163,7 @@ usage_and_help(void **state)
 {
 	static const char *const in_usage[] = {"-S | -s | --half-close-notify", "[ -J | -j ]", "[ -Y | -y ]",
 	    "[ -Z | -z ]", "[ -v n ]", "[ -K ms ]", "[ --handshake-timeout=ms ]", "[ --linger=ms ]", "[ --log-fd=fd ]",
-	    "--backend | --version | --help", "[ -- ] prog..."};
+	    "[ --sandbox=try|require|off ]", "--backend | --version | --help", "[ -- ] prog..."};
 	char usage[1024], help[4096];
 
 	(void)state;

@@ -192,9 +192,14 @@ judge_client(const struct client *c, struct identity *leaf, struct blob *anchor,
 		  .newest = ENGINE_TLS12,
 		  .verify = VERIFY_OPTIONAL,
 		  .key = &server.key,
+		  .signer = identity_signer(&server, ENGINE_SERVER),
 		  .chain = &own,
 		  .anchors = &anchors},
-	    &(struct engine_policy){.role = ENGINE_CLIENT, .newest = ENGINE_TLS12, .key = &leaf->key, .chain = &chain},
+	    &(struct engine_policy){.role = ENGINE_CLIENT,
+		.newest = ENGINE_TLS12,
+		.key = &leaf->key,
+		.signer = identity_signer(leaf, ENGINE_CLIENT),
+		.chain = &chain},
 	    reason, size);
 	identity_free(&server);
 }
@@ -278,10 +283,14 @@ chains_of_every_length(void **state)
 			  .newest = ENGINE_TLS12,
 			  .verify = VERIFY_REQUIRED,
 			  .key = &server.key,
+			  .signer = identity_signer(&server, ENGINE_SERVER),
 			  .chain = &own,
 			  .anchors = &anchors},
-		    &(struct engine_policy){
-			.role = ENGINE_CLIENT, .newest = ENGINE_TLS12, .key = &line[n].key, .chain = &chain},
+		    &(struct engine_policy){.role = ENGINE_CLIENT,
+			.newest = ENGINE_TLS12,
+			.key = &line[n].key,
+			.signer = identity_signer(&line[n], ENGINE_CLIENT),
+			.chain = &chain},
 		    reason, sizeof reason);
 		expect("a long chain", reason, true);
 		identity_free(&server);
@@ -350,8 +359,11 @@ servers_are_believed_or_not(void **state)
 			  .verify = VERIFY_REQUIRED,
 			  .anchors = &anchors,
 			  .servername = s->wanted},
-		    &(struct engine_policy){
-			.role = ENGINE_SERVER, .newest = ENGINE_TLS12, .key = &id.key, .chain = &chain},
+		    &(struct engine_policy){.role = ENGINE_SERVER,
+			.newest = ENGINE_TLS12,
+			.key = &id.key,
+			.signer = identity_signer(&id, ENGINE_SERVER),
+			.chain = &chain},
 		    reason, sizeof reason);
 		(void)snprintf(what, sizeof what, "%s for %s", s->names, s->wanted);
 		expect(what, reason, s->good == YES || (s->good == BY_COMMON_NAME && abilities()->common_name));
