@@ -50,7 +50,8 @@ show(const struct config *config)
 	if (config->show == SHOW_VERSION)
 		(void)puts("s6-tlsd " VERSION);
 	else if (config->show == SHOW_BACKEND)
-		(void)printf("%s: %s\n", engine_backend_name(), engine_backend());
+		(void)printf("%s: %s%s\n", engine_backend_name(), engine_backend(),
+		    engine_signs_elsewhere() ? "" : "; the engine holds the private key");
 	else if (options_help(help, sizeof help) > 0)
 		(void)fputs(help, stdout);
 	return fflush(stdout) == 0 ? 0 : FAULT_SYSTEM;

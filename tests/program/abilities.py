@@ -20,7 +20,8 @@ class Abilities:
 
 ABILITIES = {
     "openssl": Abilities(version=r"openssl: OpenSSL 3\.\d+\.\d+\b.*"),
-    "libtls": Abilities(version=r"libtls: libtls \d+\.\d+\.\d+\b.*", signs_elsewhere=False),
+    "libtls": Abilities(version=r"libtls: libtls \d+\.\d+\.\d+\b.*; the engine holds the private key",
+                        signs_elsewhere=False),
     "bearssl": Abilities(version=r"bearssl: BearSSL \d+\.\d+", tls13=False, ed25519=False, name_constraints=False,
                          late_alerts=False, replies_after_close_notify=False),
 }
