@@ -1,15 +1,16 @@
 # Short ways to the build; the build itself is meson.build.
 #
-#   make           builds build/s6-tlsd; BACKEND=bearssl chooses the TLS library
+#   make           builds the programs in build/; BACKEND=bearssl chooses the TLS library
 #   make deps      installs what build, tests and demo need (Debian, as root)
 #   make test      every test, on every backend; PYTEST='-k word' chooses among those of the program
 #   make fuzz      every fuzz harness for SECONDS each, with clang
-#   make demo      a TLS server in front of a shell script, shown step by step
-#   make install   to PREFIX, below DESTDIR if that is set
+#   make demo      a TLS server in front of a shell script, and clients of it, shown step by step
+#   make install   programs and man pages to PREFIX, below DESTDIR if that is set
 
 PREFIX ?= /usr/local
 SECONDS ?= 60
 BACKENDS = openssl bearssl libtls
+PROGRAMS = s6-tlsd s6-tlsc s6-tlsclient
 BACKEND = openssl
 
 ifeq ($(filter $(BACKEND),$(BACKENDS)),)
@@ -18,7 +19,7 @@ endif
 others = $(patsubst %,build-%,$(filter-out $(BACKEND),$(BACKENDS)))
 
 all: configure
-	@ninja -C build s6-tlsd
+	@ninja -C build $(PROGRAMS)
 
 # Meson runs again when the options differ from those that build/ was made with.
 configure:
@@ -39,7 +40,7 @@ test: deps
 
 $(others):
 	@[ -e $@/build.ninja ] || meson setup $@ -Dtls=$(@:build-%=%)
-	@ninja -C $@ s6-tlsd
+	@ninja -C $@ $(PROGRAMS)
 
 fuzz:
 	@command -v clang >/dev/null || { echo 's6-tlsd: make fuzz needs clang' >&2; exit 1; }
@@ -53,10 +54,12 @@ demo: deps
 	@demo/demo.sh
 
 # Builds only what is not built: `sudo make install` after `make` leaves no file of root's in build/.
-install: $(if $(wildcard build/s6-tlsd),,all)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man8
-	install -m 755 build/s6-tlsd $(DESTDIR)$(PREFIX)/bin/
-	install -m 644 man/s6-tlsd.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+built = $(PROGRAMS:%=build/%)
+install: $(if $(filter-out $(wildcard $(built)),$(built)),all)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 755 $(built) $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 $(wildcard man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 $(wildcard man/*.8) $(DESTDIR)$(PREFIX)/share/man/man8/
 
 clean:
 	rm -rf build build-*

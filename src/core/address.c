@@ -3,7 +3,7 @@
  */
 #include "core/address.h"
 
-#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { IPV4 = 4, IPV6 = 16, WIDEST_GROUP = 4 };
@@ -94,4 +94,50 @@ address_parse(const char *text, unsigned char out[16])
 
 	memcpy(out, octets, n);
 	return n;
+}
+
+static unsigned
+group_at(const unsigned char *octets, size_t i)
+{
+	return (unsigned)octets[2 * i] << 8 | octets[2 * i + 1];
+}
+
+/* The first longest run of two and more groups of zero; its length is *n, 0 when there is none. */
+static size_t
+longest_zeros(const unsigned char *octets, size_t *n)
+{
+	size_t at = 0, run = 0;
+
+	*n = 0;
+	for (size_t i = 0; i < IPV6 / 2; i++) {
+		run = group_at(octets, i) == 0 ? run + 1 : 0;
+		if (run > 1 && run > *n) {
+			*n = run;
+			at = i + 1 - run;
+		}
+	}
+	return at;
+}
+
+bool
+address_print(const unsigned char *octets, size_t n, char out[ADDRESS_SIZE])
+{
+	size_t zeros, gap;
+	char *p = out;
+
+	if (n == IPV4)
+		(void)sprintf(out, "%u.%u.%u.%u", octets[0], octets[1], octets[2], octets[3]);
+	if (n != IPV6)
+		return n == IPV4;
+	gap = longest_zeros(octets, &zeros);
+	for (size_t i = 0; i < IPV6 / 2;) {
+		if (zeros > 0 && i == gap) {
+			p += sprintf(p, "::");
+			i += zeros;
+			continue;
+		}
+		p += sprintf(p, "%s%x", p > out && p[-1] != ':' ? ":" : "", group_at(octets, i));
+		i++;
+	}
+	return true;
 }

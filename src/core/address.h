@@ -4,7 +4,11 @@
 #ifndef CORE_ADDRESS_H
 #define CORE_ADDRESS_H
 
+#include <stdbool.h>
 #include <stddef.h>
+
+/* The longest text of an address, with its NUL. */
+#define ADDRESS_SIZE 40
 
 /*
  * Reads an address: four decimal numbers without leading zeros, or IPv6 (RFC
@@ -12,5 +16,11 @@
  * order; 0 where the text is none.
  */
 size_t address_parse(const char *text, unsigned char out[16]);
+
+/*
+ * Prints the n octets of an address, IPv6 as RFC 5952 wants it. Returns false,
+ * and leaves out alone, when n is neither 4 nor 16.
+ */
+bool address_print(const unsigned char *octets, size_t n, char out[ADDRESS_SIZE]);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * Which variables are ours is said in two lists, and nowhere else.
+ * Which variables are ours is said in three lists, and nowhere else.
  */
 #include "core/environment.h"
 
@@ -11,11 +11,12 @@
 static const char *const read_by_us[] = {
     "CADIR", "CAFILE", "KEYFILE", "CERTFILE", "TLS_UID", "TLS_GID", "KEYFILE:", "CERTFILE:"};
 
-/* Written by the program: never inherited. In the order of their values in written(). */
-static const char *const written_by_us[] = {
-    "SSL_PROTOCOL", "SSL_CIPHER", "SSL_TLS_SNI_SERVERNAME", "SSL_PEER_CERT_HASH", "SSL_PEER_CERT_SUBJECT"};
+/* Written by the program: never inherited. */
+struct written {
+	const char *name, *value; /* value NULL: there is none */
+};
 
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+enum { WRITTEN = 13 };
 
 static bool
 named(const char *variable, const char *name)
@@ -26,48 +27,81 @@ named(const char *variable, const char *name)
 }
 
 static bool
-among(const char *variable, const char *const *names, size_t n)
+reads(const char *variable)
 {
-	for (size_t i = 0; i < n; i++)
-		if (named(variable, names[i]))
+	for (size_t i = 0; i < sizeof read_by_us / sizeof *read_by_us; i++)
+		if (named(variable, read_by_us[i]))
 			return true;
 	return false;
 }
 
-static const char *
-written(const struct session *s, size_t i)
+static bool
+writes(const struct written *w, size_t n, const char *variable)
 {
-	const char *const values[COUNT(written_by_us)] = {s->protocol, s->cipher, s->has_sni ? s->sni : NULL,
-	    s->has_peer ? s->hash : NULL, s->has_peer ? s->subject : NULL};
+	for (size_t i = 0; i < n; i++)
+		if (named(variable, w[i].name))
+			return true;
+	return false;
+}
 
-	return values[i];
+static size_t
+list_session(const struct session *s, struct written *w)
+{
+	size_t n = 0;
+
+	w[n++] = (struct written){"SSL_PROTOCOL", s->protocol};
+	w[n++] = (struct written){"SSL_CIPHER", s->cipher};
+	w[n++] = (struct written){"SSL_TLS_SNI_SERVERNAME", s->has_sni ? s->sni : NULL};
+	w[n++] = (struct written){"SSL_PEER_CERT_HASH", s->has_peer ? s->hash : NULL};
+	w[n++] = (struct written){"SSL_PEER_CERT_SUBJECT", s->has_peer ? s->subject : NULL};
+	return n;
+}
+
+/* As tcp-environ(5) has them. */
+static size_t
+list_tcp(const struct ucspi *u, const char *local_name, struct written *w)
+{
+	size_t n = 0;
+
+	w[n++] = (struct written){"PROTO", "TCP"};
+	w[n++] = (struct written){"TCPLOCALIP", u->local_ip};
+	w[n++] = (struct written){"TCPLOCALPORT", u->local_port};
+	w[n++] = (struct written){"TCPREMOTEIP", u->remote_ip};
+	w[n++] = (struct written){"TCPREMOTEPORT", u->remote_port};
+	w[n++] = (struct written){"TCPLOCALHOST", local_name ? local_name : u->has_local_host ? u->local_host : NULL};
+	w[n++] = (struct written){"TCPREMOTEHOST", u->has_remote_host ? u->remote_host : NULL};
+	w[n++] = (struct written){"TCPREMOTEINFO", NULL};
+	return n;
 }
 
 char **
-environment_plan(char *const old[], const struct session *session, bool keep)
+environment_plan(
+    char *const old[], const struct session *session, const struct ucspi *tcp, const char *local_name, bool keep)
 {
-	size_t n = 0, text = 0;
+	struct written w[WRITTEN];
+	size_t n = list_session(session, w), inherited = 0, text = 0;
 	char **plan, *p, **next;
 
-	while (old[n])
-		n++;
-	for (size_t i = 0; i < COUNT(written_by_us); i++)
-		if (written(session, i))
-			text += strlen(written_by_us[i]) + 1 + strlen(written(session, i)) + 1;
-	plan = malloc((n + COUNT(written_by_us) + 1) * sizeof *plan + text);
+	if (tcp)
+		n += list_tcp(tcp, local_name, w + n);
+	while (old[inherited])
+		inherited++;
+	for (size_t i = 0; i < n; i++)
+		if (w[i].value)
+			text += strlen(w[i].name) + 1 + strlen(w[i].value) + 1;
+	plan = malloc((inherited + n + 1) * sizeof *plan + text);
 	if (!plan)
 		return NULL;
 	next = plan;
-	p = (char *)(plan + n + COUNT(written_by_us) + 1);
-	for (size_t i = 0; i < n; i++)
-		if (!among(old[i], written_by_us, COUNT(written_by_us)) &&
-		    (keep || !among(old[i], read_by_us, COUNT(read_by_us))))
+	p = (char *)(plan + inherited + n + 1);
+	for (size_t i = 0; i < inherited; i++)
+		if (!writes(w, n, old[i]) && (keep || !reads(old[i])))
 			*next++ = old[i];
-	for (size_t i = 0; i < COUNT(written_by_us); i++) {
-		if (!written(session, i))
+	for (size_t i = 0; i < n; i++) {
+		if (!w[i].value)
 			continue;
 		*next++ = p;
-		p += sprintf(p, "%s=%s", written_by_us[i], written(session, i)) + 1;
+		p += sprintf(p, "%s=%s", w[i].name, w[i].value) + 1;
 	}
 	*next = NULL;
 	return plan;

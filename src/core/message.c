@@ -58,6 +58,23 @@ message_read_up(struct span in, struct session *s)
 }
 
 long
+message_connected(unsigned char *out, const struct ucspi *u)
+{
+	long n = ucspi_pack(u, out + 1, MESSAGE_MAX - 1);
+
+	out[0] = MSG_CONNECTED;
+	return n < 0 ? -1 : n + 1;
+}
+
+int
+message_read_connected(struct span in, struct ucspi *u)
+{
+	if (in.n < 1 || in.p[0] != MSG_CONNECTED)
+		return -1;
+	return ucspi_unpack((struct span){in.p + 1, in.n - 1}, u);
+}
+
+long
 message_end(unsigned char *out, const struct report *r)
 {
 	size_t n = strlen(r->text);

@@ -1,5 +1,5 @@
 /*
- * The messages between monitor and engine, one a packet: a type, and for three
+ * The messages between monitor and engine, one a packet: a type, and for four
  * of them a body. Whoever reads one checks every byte of it.
  */
 #ifndef CORE_MESSAGE_H
@@ -9,6 +9,7 @@
 #include "core/relay.h"
 #include "core/session.h"
 #include "core/span.h"
+#include "core/ucspi.h"
 
 #include <stdint.h>
 
@@ -19,6 +20,7 @@ enum message_type {
 	MSG_FAULT,	   /* the engine could not be set up; body: struct fault */
 	MSG_ASK,	   /* has prog exited? */
 	MSG_ASK_PATIENTLY, /* likewise, when its stdout has just closed: wait ASK_PATIENCE_MS for it */
+	MSG_CONNECTED,	   /* to the server, where the engine connects; body: the ucspi block */
 	/* From the monitor. */
 	MSG_START,   /* all is in order: read from the network */
 	MSG_RUN,     /* prog runs */
@@ -43,11 +45,13 @@ struct report {
 
 /* Each writes a whole message into out[0..MESSAGE_MAX) and returns its length, or -1 when it does not fit. */
 long message_up(unsigned char *out, const struct session *s);
+long message_connected(unsigned char *out, const struct ucspi *u);
 long message_end(unsigned char *out, const struct report *r);
 long message_fault(unsigned char *out, const struct fault *f);
 
 /* Each reads a whole message of its type. Returns 0, or -1 when it is not exactly of its form. */
 int message_read_up(struct span in, struct session *s);
+int message_read_connected(struct span in, struct ucspi *u);
 int message_read_end(struct span in, struct report *r);
 int message_read_fault(struct span in, struct fault *f);
 

@@ -1,120 +1,199 @@
 /*
- * The option table and what is made of it. A new option is a new row: parser,
- * usage line and help follow by themselves.
+ * The parser: words find their rows in the table, arguments their fields. Must
+ * know no option by itself but what follows from several together.
  */
 #include "core/options.h"
 
-#include <stdarg.h>
+#include "core/address.h"
+#include "core/options_table.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-enum kind {
-	SET,	/* takes no argument, stores value */
-	NUMBER, /* takes a number from 0 to OPTION_MAX */
-	CHOICE, /* takes one of the words of `argument`, stores its place among them */
-};
+/* -- storing ------------------------------------------------------------- */
 
-struct option {
-	char letter;	  /* 0: long form only */
-	const char *name; /* long form; NULL: letter only */
-	enum kind kind;
-	size_t field; /* offset of an int in struct config */
-	int value;
+/* An option on its way into the configuration. */
+struct reading {
+	struct config *config;
+	const struct option *option;
+	const char *shown; /* as the user wrote it */
 	const char *argument;
-	const char *help;
+	struct fault *f;
 };
 
-#define FIELD(name) offsetof(struct config, name)
-
-static const struct option table[] = {
-    {'S', "close-notify", SET, FIELD(close), CLOSE_NOTIFY, NULL, "send prog's EOF as close_notify, then end"},
-    {'s', "no-close-notify", SET, FIELD(close), CLOSE_FIN, NULL, "send prog's EOF as TCP half close (default)"},
-    {0, "half-close-notify", SET, FIELD(close), CLOSE_NOTIFY_HALF, NULL,
-	"as -S, but on TLS 1.3 still deliver what the peer sends"},
-    {'J', "enforce-close-notify", SET, FIELD(enforce), 1, NULL, "the peer's EOF without close_notify is an error"},
-    {'j', NULL, SET, FIELD(enforce), 0, NULL, "the peer's EOF without close_notify is normal (default)"},
-    {'Y', "client-cert", SET, FIELD(verify), VERIFY_OPTIONAL, NULL, "ask for a client certificate; refuse a bad one"},
-    {'y', "mandatory-client-cert", SET, FIELD(verify), VERIFY_REQUIRED, NULL, "demand a client certificate"},
-    {'Z', "keep", SET, FIELD(keep), 1, NULL, "keep our variables in prog's environment"},
-    {'z', "no-keep", SET, FIELD(keep), 0, NULL, "remove them (default)"},
-    {'v', "verbosity", NUMBER, FIELD(verbosity), 0, "n",
-	"0 fatal errors, 1 warnings (default), 2 connections, 3 debug"},
-    {'K', "idle-timeout", NUMBER, FIELD(idle_ms), 0, "ms", "end when neither side sends for so long (0: never)"},
-    {0, "handshake-timeout", NUMBER, FIELD(handshake_ms), 0, "ms", "bound the handshake (0: never)"},
-    {0, "linger", NUMBER, FIELD(linger_ms), 0, "ms", "bound the wait for a peer after our last byte (2000)"},
-    {0, "log-fd", NUMBER, FIELD(log_fd), 0, "fd", "write messages there instead of stderr"},
-    {0, "sandbox", CHOICE, FIELD(sandbox), 0, "try|require|off", "seal the engine (try: as far as the kernel can)"},
-    {0, "backend", SET, FIELD(show), SHOW_BACKEND, NULL, "print the TLS library and its version"},
-    {0, "version", SET, FIELD(show), SHOW_VERSION, NULL, "print the version"},
-    {0, "help", SET, FIELD(show), SHOW_HELP, NULL, "print this"},
-};
-
-#define OPTIONS (sizeof table / sizeof table[0])
-
-static int *
-field(struct config *config, const struct option *o)
+static void *
+field(const struct reading *r)
 {
-	return (int *)(void *)((char *)config + o->field);
+	return (char *)r->config + r->option->field;
 }
 
 static int
-store_choice(struct config *config, const struct option *o, const char *shown, const char *argument, struct fault *f)
+store_choice(const struct reading *r)
 {
-	size_t n = strlen(argument), length;
-	int place = 0;
+	size_t n = strlen(r->argument), length;
+	int which = 0;
 
-	for (const char *p = o->argument;; p += length + 1, place++) {
+	for (const char *p = r->option->argument;; p += length + 1, which++) {
 		length = strcspn(p, "|");
-		if (length == n && memcmp(p, argument, n) == 0) {
-			*field(config, o) = place;
+		if (length == n && memcmp(p, r->argument, n) == 0) {
+			*(int *)field(r) = which;
 			return 0;
 		}
 		if (p[length] == '\0')
-			return fault_set(f, FAULT_USAGE, "%s takes %s, not \"%s\"", shown, o->argument, argument);
+			return fault_set(
+			    r->f, FAULT_USAGE, "%s takes %s, not \"%s\"", r->shown, r->option->argument, r->argument);
 	}
 }
 
-static int
-store_number(struct config *config, const struct option *o, const char *shown, const char *argument, struct fault *f)
+/* Takes a number off *text. */
+static bool
+read_number(const char **text, int *number)
 {
-	const char *p = argument;
-	long number = 0;
+	const char *p = *text;
+	long n = 0;
 
-	while (*p >= '0' && *p <= '9' && number <= OPTION_MAX)
-		number = number * 10 + (*p++ - '0');
-	if (p == argument || *p != '\0' || number > OPTION_MAX)
+	while (*p >= '0' && *p <= '9' && n <= OPTION_MAX)
+		n = n * 10 + (*p++ - '0');
+	if (p == *text || n > OPTION_MAX)
+		return false;
+	*number = (int)n;
+	*text = p;
+	return true;
+}
+
+static int
+store_number(const struct reading *r)
+{
+	const char *p = r->argument;
+	int number;
+
+	if (!read_number(&p, &number) || *p != '\0')
 		return fault_set(
-		    f, FAULT_USAGE, "%s takes a number from 0 to %d, not \"%s\"", shown, OPTION_MAX, argument);
-	*field(config, o) = (int)number;
+		    r->f, FAULT_USAGE, "%s takes a number from 0 to %d, not \"%s\"", r->shown, OPTION_MAX, r->argument);
+	*(int *)field(r) = number;
 	return 0;
 }
 
-/* Stores an argument. `shown` is the option as the user wrote it. */
 static int
-store(struct config *config, const struct option *o, const char *shown, const char *argument, struct fault *f)
+store_rounds(const struct reading *r)
 {
-	if (o->kind == CHOICE)
-		return store_choice(config, o, shown, argument, f);
-	return store_number(config, o, shown, argument, f);
+	const char *p = r->argument;
+	int x, y = 0, *rounds = field(r);
+	bool good = read_number(&p, &x) && x > 0;
+
+	if (good && *p == '+') {
+		p++;
+		good = read_number(&p, &y);
+	}
+	if (!good || *p != '\0')
+		return fault_set(r->f, FAULT_USAGE, "%s takes seconds, %s with x of 1 or more, not \"%s\"", r->shown,
+		    r->option->argument, r->argument);
+	rounds[0] = x;
+	rounds[1] = y;
+	return 0;
+}
+
+static int
+store_text(const struct reading *r)
+{
+	if (*r->argument == '\0')
+		return fault_set(r->f, FAULT_USAGE, "%s needs an argument that is not empty", r->shown);
+	*(const char **)field(r) = r->argument;
+	return 0;
+}
+
+static int
+store_address(const struct reading *r)
+{
+	unsigned char octets[16];
+
+	if (address_parse(r->argument, octets) == 0)
+		return fault_set(r->f, FAULT_USAGE, "%s takes an IP address, not \"%s\"", r->shown, r->argument);
+	*(const char **)field(r) = r->argument;
+	return 0;
+}
+
+/*
+ * What of a name or address stands in a certificate: an IPv6 zone does not, nor
+ * does a final dot.
+ */
+static bool
+certifiable(const char *text, char out[DNSNAME_SIZE])
+{
+	unsigned char octets[16];
+	size_t n = strchr(text, ':') ? strcspn(text, "%") : strlen(text);
+
+	if (n == 0 || n > DNSNAME_SIZE)
+		return false;
+	if (text[n - 1] == '.')
+		n--;
+	if (dnsname_valid((const unsigned char *)text, n, out))
+		return true;
+	if (n >= DNSNAME_SIZE)
+		return false;
+	memcpy(out, text, n);
+	out[n] = '\0';
+	if (address_parse(out, octets) > 0)
+		return true;
+	out[0] = '\0';
+	return false;
+}
+
+static int
+store_name(const struct reading *r)
+{
+	if (!certifiable(r->argument, field(r)))
+		return fault_set(
+		    r->f, FAULT_USAGE, "%s takes a DNS name or an IP address, not \"%s\"", r->shown, r->argument);
+	return 0;
+}
+
+static int
+store(const struct reading *r)
+{
+	switch (r->option->kind) {
+	case SET: *(int *)field(r) = r->option->value; return 0;
+	case NUMBER: return store_number(r);
+	case ROUNDS: return store_rounds(r);
+	case CHOICE: return store_choice(r);
+	case TEXT: return store_text(r);
+	case NAME: return store_name(r);
+	case ADDRESS: return store_address(r);
+	}
+	return 0;
+}
+
+/* -- parsing ------------------------------------------------------------- */
+
+static const struct option *
+by_letter(enum program program, char letter)
+{
+	const struct option *o;
+	size_t i = 0;
+
+	do
+		o = options_next(program, &i);
+	while (o && o->letter != letter);
+	return o;
 }
 
 static const struct option *
-by_letter(char letter)
+by_name(enum program program, const char *name, size_t n)
 {
-	for (size_t i = 0; i < OPTIONS; i++)
-		if (table[i].letter == letter)
-			return &table[i];
-	return NULL;
+	const struct option *o;
+	size_t i = 0;
+
+	do
+		o = options_next(program, &i);
+	while (o && !(o->name && strlen(o->name) == n && memcmp(o->name, name, n) == 0));
+	return o;
 }
 
-static const struct option *
-by_name(const char *name, size_t n)
+static int
+lacks_argument(const struct reading *r)
 {
-	for (size_t i = 0; i < OPTIONS; i++)
-		if (table[i].name && strlen(table[i].name) == n && memcmp(table[i].name, name, n) == 0)
-			return &table[i];
-	return NULL;
+	return fault_set(r->f, FAULT_USAGE, "%s needs an argument: %s", r->shown, r->option->argument);
 }
 
 /* A word of letters, "-SK700" or "-S" "-K" "700". *argv moves to the last word used. */
@@ -122,21 +201,18 @@ static int
 parse_letters(struct config *config, char *const **argv, struct fault *f)
 {
 	for (const char *p = **argv + 1; *p; p++) {
-		const struct option *o = by_letter(*p);
 		char shown[] = {'-', *p, '\0'};
-		const char *argument = p + 1;
+		struct reading r = {config, by_letter(config->program, *p), shown, p + 1, f};
 
-		if (!o)
+		if (!r.option)
 			return fault_set(f, FAULT_USAGE, "unknown option %s", shown);
-		if (o->kind == SET) {
-			*field(config, o) = o->value;
+		if (r.option->kind == SET) {
+			(void)store(&r);
 			continue;
 		}
-		if (*argument == '\0')
-			argument = *++*argv;
-		if (!argument)
-			return fault_set(f, FAULT_USAGE, "%s needs an argument: %s", shown, o->argument);
-		return store(config, o, shown, argument, f);
+		if (*r.argument == '\0')
+			r.argument = *++*argv;
+		return r.argument ? store(&r) : lacks_argument(&r);
 	}
 	return 0;
 }
@@ -147,33 +223,87 @@ parse_name(struct config *config, char *const **argv, struct fault *f)
 {
 	const char *word = **argv, *name = word + 2;
 	size_t n = strcspn(name, "=");
-	const char *argument = name[n] ? name + n + 1 : NULL;
-	const struct option *o = by_name(name, n);
 	char shown[64];
+	struct reading r = {config, by_name(config->program, name, n), shown, name[n] ? name + n + 1 : NULL, f};
 
-	if (!o)
+	if (!r.option)
 		return fault_set(f, FAULT_USAGE, "unknown option %s", word);
-	(void)snprintf(shown, sizeof shown, "--%s", o->name);
-	if (o->kind == SET && argument)
+	(void)snprintf(shown, sizeof shown, "--%s", r.option->name);
+	if (r.option->kind == SET && r.argument)
 		return fault_set(f, FAULT_USAGE, "%s takes no argument", shown);
-	if (o->kind == SET) {
-		*field(config, o) = o->value;
+	if (r.option->kind != SET && !r.argument)
+		r.argument = *++*argv;
+	return r.option->kind == SET || r.argument ? store(&r) : lacks_argument(&r);
+}
+
+/* Where the server is, which, by its name there, is also whom the certificate is to name. */
+static int
+parse_host(struct config *config, char *const **argv, struct fault *f)
+{
+	const char *host = **argv, *port = host ? (*argv)[1] : NULL;
+
+	if (!host || !port)
+		return fault_set(f, FAULT_USAGE, "no %s given", host ? "port" : "host");
+	if (*host == '\0' || *port == '\0')
+		return fault_set(f, FAULT_USAGE, "the %s is empty", *host ? "port" : "host");
+	config->host = host;
+	config->port = port;
+	*argv += 2;
+	if (config->servername[0] || certifiable(host, config->servername))
 		return 0;
-	}
-	if (!argument)
-		argument = *++*argv;
-	if (!argument)
-		return fault_set(f, FAULT_USAGE, "%s needs an argument: %s", shown, o->argument);
-	return store(config, o, shown, argument, f);
+	if (config->verify == VERIFY_NONE || config->any_name)
+		return 0;
+	return fault_set(
+	    f, FAULT_USAGE, "no certificate can name the host \"%s\": use -k to say which name it must bear", host);
+}
+
+static int
+check_fds(const struct config *config, struct fault *f)
+{
+	if (config->rfd == config->wfd)
+		return fault_set(f, FAULT_USAGE, "-6 and -7 name the same descriptor, %d", config->rfd);
+	if (config->rfd == 2 || config->wfd == 2)
+		return fault_set(
+		    f, FAULT_USAGE, "-%d 2: the network cannot be on standard error", config->rfd == 2 ? 6 : 7);
+	return 0;
+}
+
+/* What follows the options. */
+static int
+parse_rest(struct config *config, char *const *argv, struct fault *f)
+{
+	if (check_fds(config, f) < 0 || (config->program == TLSCLIENT && parse_host(config, &argv, f) < 0))
+		return -1;
+	if (*argv)
+		config->prog = argv;
+	else if (config->program != TLSCLIENT)
+		return fault_set(f, FAULT_USAGE, "no program given");
+	return 0;
+}
+
+static struct config
+defaults(enum program program)
+{
+	bool server = program == TLSD;
+
+	return (struct config){.program = program,
+	    .rfd = server ? 0 : 6,
+	    .wfd = server ? 1 : 7,
+	    .verify = server ? VERIFY_NONE : VERIFY_REQUIRED,
+	    .certificate = server,
+	    .verbosity = 1,
+	    .linger_ms = 2000,
+	    .log_fd = -1,
+	    .round_s = {2, 58}};
 }
 
 int
-options_parse(struct config *config, char *const argv[], struct fault *f)
+options_parse(enum program program, struct config *config, char *const argv[], struct fault *f)
 {
-	*config = (struct config){.verbosity = 1, .linger_ms = 2000, .log_fd = -1};
-	if (!argv[0])
-		return fault_set(f, FAULT_USAGE, "no program given");
-	for (argv++; *argv && (*argv)[0] == '-' && (*argv)[1]; argv++) {
+	*config = defaults(program);
+	if (argv[0])
+		argv++;
+	for (; *argv && (*argv)[0] == '-' && (*argv)[1]; argv++) {
 		bool name = (*argv)[1] == '-';
 
 		if (name && (*argv)[2] == '\0') {
@@ -185,80 +315,5 @@ options_parse(struct config *config, char *const argv[], struct fault *f)
 		if (config->show != SHOW_NONE)
 			return 0;
 	}
-	if (!*argv)
-		return fault_set(f, FAULT_USAGE, "no program given");
-	config->prog = argv;
-	return 0;
-}
-
-/* A text that grows in the caller's buffer; `n` counts on past the end, so that too little room shows. */
-struct text {
-	char *out;
-	size_t size, n;
-};
-
-static void __attribute__((format(printf, 2, 3))) add(struct text *t, const char *fmt, ...)
-{
-	va_list ap;
-	int n;
-
-	va_start(ap, fmt);
-	n = vsnprintf(t->n < t->size ? t->out + t->n : NULL, t->n < t->size ? t->size - t->n : 0, fmt, ap);
-	va_end(ap);
-	t->n = n < 0 ? t->size : t->n + (size_t)n;
-}
-
-/* Rows that follow one another and store into one field with no argument contradict one another: shown as choices. */
-static bool
-alternative(size_t i)
-{
-	return i > 0 && i < OPTIONS && table[i].kind == SET && table[i - 1].kind == SET &&
-	       table[i].field == table[i - 1].field;
-}
-
-static void
-add_usage(struct text *t)
-{
-	add(t, "s6-tlsd");
-	for (size_t i = 0; i < OPTIONS; i++) {
-		const struct option *o = &table[i];
-
-		add(t, alternative(i) ? " | " : " [ ");
-		if (o->letter)
-			add(t, "-%c%s%s", o->letter, o->argument ? " " : "", o->argument ? o->argument : "");
-		else
-			add(t, "--%s%s%s", o->name, o->argument ? "=" : "", o->argument ? o->argument : "");
-		if (!alternative(i + 1))
-			add(t, " ]");
-	}
-	add(t, " [ -- ] prog...");
-}
-
-int
-options_usage(char *out, size_t size)
-{
-	struct text t = {.out = out, .size = size};
-
-	add_usage(&t);
-	return t.n < size ? (int)t.n : -1;
-}
-
-int
-options_help(char *out, size_t size)
-{
-	struct text t = {.out = out, .size = size};
-
-	add(&t, "usage: ");
-	add_usage(&t);
-	add(&t, "\n\n");
-	for (size_t i = 0; i < OPTIONS; i++) {
-		const struct option *o = &table[i];
-		char form[64];
-
-		(void)snprintf(form, sizeof form, "%s%s%s%s", o->name ? "--" : "", o->name ? o->name : "",
-		    o->argument ? "=" : "", o->argument ? o->argument : "");
-		add(&t, "  %c%c%c %-26s %s\n", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
-		    o->letter && o->name ? ',' : ' ', form, o->help);
-	}
-	return t.n < size ? (int)t.n : -1;
+	return parse_rest(config, argv, f);
 }

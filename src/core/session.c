@@ -1,24 +1,21 @@
 /*
- * The session block: five texts in fixed order, each a '+' and the text, or a
- * '-', and a NUL.
+ * The session block: seven texts in fixed order.
  */
 #include "core/session.h"
 
+#include "core/texts.h"
+#include "core/validity.h"
+#include "core/x509.h"
+
 #include <string.h>
 
-static int
-put(unsigned char **out, size_t *room, bool there, const char *text)
+void
+session_set_names(struct session *s, struct span leaf)
 {
-	size_t n = there ? strlen(text) : 0;
-
-	if (*room < n + 2)
-		return -1;
-	**out = there ? '+' : '-';
-	memcpy(*out + 1, text, n);
-	(*out)[n + 1] = '\0';
-	*out += n + 2;
-	*room -= n + 2;
-	return 0;
+	s->has_names =
+	    validity_until(leaf, s->expires) == 0 && x509_names_text(leaf, ",", s->names, sizeof s->names) >= 0;
+	if (!s->has_names)
+		s->names[0] = s->expires[0] = '\0';
 }
 
 long
@@ -26,34 +23,12 @@ session_pack(const struct session *s, unsigned char *out, size_t size)
 {
 	unsigned char *p = out;
 
-	if (put(&p, &size, true, s->protocol) < 0 || put(&p, &size, true, s->cipher) < 0 ||
-	    put(&p, &size, s->has_sni, s->sni) < 0 || put(&p, &size, s->has_peer, s->hash) < 0 ||
-	    put(&p, &size, s->has_peer, s->subject) < 0)
+	if (texts_put(&p, &size, true, s->protocol) < 0 || texts_put(&p, &size, true, s->cipher) < 0 ||
+	    texts_put(&p, &size, s->has_sni, s->sni) < 0 || texts_put(&p, &size, s->has_peer, s->hash) < 0 ||
+	    texts_put(&p, &size, s->has_peer, s->subject) < 0 || texts_put(&p, &size, s->has_names, s->names) < 0 ||
+	    texts_put(&p, &size, s->has_names, s->expires) < 0)
 		return -1;
 	return p - out;
-}
-
-/* Takes one text off *in. Returns whether it was there (1 or 0), or -1 for what is no text or does not fit. */
-static int
-get(struct span *in, char *text, size_t size)
-{
-	const unsigned char *end = in->n ? memchr(in->p, '\0', in->n) : NULL;
-	size_t n;
-
-	if (!end || end == in->p || (size_t)(end - in->p) > size)
-		return -1;
-	n = (size_t)(end - in->p) - 1;
-	for (size_t i = 1; i <= n; i++)
-		if (in->p[i] < 0x20 || in->p[i] > 0x7e)
-			return -1;
-	if (in->p[0] != '+' && (in->p[0] != '-' || n != 0))
-		return -1;
-	memcpy(text, in->p + 1, n);
-	text[n] = '\0';
-	bool there = in->p[0] == '+';
-	in->p = end + 1;
-	in->n -= n + 2;
-	return there;
 }
 
 static bool
@@ -88,20 +63,61 @@ is_sni(const char *text)
 	return dnsname_valid((const unsigned char *)text, strlen(text), lower) && strcmp(text, lower) == 0;
 }
 
+static bool
+is_hex(char c)
+{
+	return c && strchr("0123456789ABCDEF", c);
+}
+
+/* Fit for a field of a line between quotes. */
+static bool
+is_names(const char *text)
+{
+	for (const char *p = text; *p; p++)
+		if (*p == ' ' || *p == '"' || (*p == '\\' && !(is_hex(p[1]) && is_hex(p[2]))))
+			return false;
+	return true;
+}
+
+static bool
+is_time(const char *text)
+{
+	static const char shape[] = "0000-00-00T00:00:00Z";
+
+	for (size_t i = 0; i < sizeof shape; i++)
+		if (shape[i] == '0' ? text[i] < '0' || text[i] > '9' : text[i] != shape[i])
+			return false;
+	return true;
+}
+
+/* The two that a certificate says of itself are there together, and only with its owner. */
+static int
+get_names(struct span *in, struct session *s, bool peer)
+{
+	int names = texts_get(in, s->names, sizeof s->names), expires = texts_get(in, s->expires, sizeof s->expires);
+
+	if (names < 0 || expires != names || (names == 1 && (!peer || !is_names(s->names) || !is_time(s->expires))))
+		return -1;
+	s->has_names = names == 1;
+	return 0;
+}
+
 int
 session_unpack(struct span in, struct session *s)
 {
 	int sni, hash, subject;
 
-	if (get(&in, s->protocol, sizeof s->protocol) != 1 || !is_protocol(s->protocol))
+	if (texts_get(&in, s->protocol, sizeof s->protocol) != 1 || !is_protocol(s->protocol))
 		return -1;
-	if (get(&in, s->cipher, sizeof s->cipher) != 1 || !is_cipher(s->cipher))
+	if (texts_get(&in, s->cipher, sizeof s->cipher) != 1 || !is_cipher(s->cipher))
 		return -1;
-	if ((sni = get(&in, s->sni, sizeof s->sni)) < 0 || (sni == 1 && !is_sni(s->sni)))
+	if ((sni = texts_get(&in, s->sni, sizeof s->sni)) < 0 || (sni == 1 && !is_sni(s->sni)))
 		return -1;
-	if ((hash = get(&in, s->hash, sizeof s->hash)) < 0 || (hash == 1 && !is_hash(s->hash)))
+	if ((hash = texts_get(&in, s->hash, sizeof s->hash)) < 0 || (hash == 1 && !is_hash(s->hash)))
 		return -1;
-	if ((subject = get(&in, s->subject, sizeof s->subject)) < 0 || subject != hash || in.n != 0)
+	if ((subject = texts_get(&in, s->subject, sizeof s->subject)) < 0 || subject != hash)
+		return -1;
+	if (get_names(&in, s, hash == 1) < 0 || in.n != 0)
 		return -1;
 	s->has_sni = sni == 1;
 	s->has_peer = hash == 1;

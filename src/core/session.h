@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #define SESSION_SUBJECT 49152
+#define SESSION_NAMES 1024
 
 struct session {
 	char protocol[8]; /* "TLSv1.3" */
@@ -20,10 +21,17 @@ struct session {
 	bool has_peer;		       /* the peer's certificate was verified and its possession proved */
 	char hash[72];		       /* "SHA256:" and 64 lower-case hex digits, of the leaf's DER */
 	char subject[SESSION_SUBJECT]; /* as dn_subject prints it */
+	/* For a line of a log, and nothing else: what the certificate of a server says, when has_peer. */
+	bool has_names;
+	char names[SESSION_NAMES]; /* as x509_names_text prints them, commas between */
+	char expires[24];	   /* as validity_until prints it */
 };
 
-/* The most that session_pack writes. */
-#define SESSION_MAX (sizeof(struct session))
+/* The most that session_pack writes: each of seven texts has a sign before it. */
+#define SESSION_MAX (sizeof(struct session) + 7)
+
+/* Sets the last three to what the certificate says, has_names to false where that cannot be read. */
+void session_set_names(struct session *s, struct span leaf);
 
 /* Writes *s into out[0..size). Returns the length, or -1 when it does not fit. */
 long session_pack(const struct session *s, unsigned char *out, size_t size);

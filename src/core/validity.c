@@ -6,6 +6,7 @@
 #include "core/der.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 
 enum { UTC_TIME = 0x17, GENERALIZED_TIME = 0x18 };
 
@@ -34,40 +35,72 @@ digits(struct span *in, size_t n, int64_t *number)
 	return true;
 }
 
+/* Year, month, day, hour, minute and second, as they stand there. */
+struct moment {
+	int64_t year, month, day, hour, minute, second;
+};
+
 /* Takes a time off *in. */
 static bool
-moment(struct span *in, int64_t *when)
+moment(struct span *in, struct moment *m)
 {
-	int64_t year, month, day, hour, minute, second;
 	struct span text;
 	unsigned tag;
 
 	if (der_next(in, &tag, &text) < 0 || (tag != UTC_TIME && tag != GENERALIZED_TIME))
 		return false;
-	if (!digits(&text, tag == UTC_TIME ? 2 : 4, &year) || !digits(&text, 2, &month) || !digits(&text, 2, &day) ||
-	    !digits(&text, 2, &hour) || !digits(&text, 2, &minute) || !digits(&text, 2, &second))
+	if (!digits(&text, tag == UTC_TIME ? 2 : 4, &m->year) || !digits(&text, 2, &m->month) ||
+	    !digits(&text, 2, &m->day) || !digits(&text, 2, &m->hour) || !digits(&text, 2, &m->minute) ||
+	    !digits(&text, 2, &m->second))
 		return false;
-	if (text.n != 1 || text.p[0] != 'Z' || month < 1 || month > 12)
+	if (text.n != 1 || text.p[0] != 'Z' || m->month < 1 || m->month > 12)
 		return false;
 	if (tag == UTC_TIME)
-		year += year < 50 ? 2000 : 1900;
-	*when = ((days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second;
+		m->year += m->year < 50 ? 2000 : 1900;
 	return true;
+}
+
+/* Seconds since 1970-01-01. */
+static int64_t
+seconds(const struct moment *m)
+{
+	return ((days(m->year, m->month, m->day) * 24 + m->hour) * 60 + m->minute) * 60 + m->second;
+}
+
+/* The two times of a certificate. */
+static bool
+times(struct span der, struct moment *from, struct moment *to)
+{
+	struct span cert, tbs, skip, validity;
+
+	if (der_expect(&der, DER_SEQUENCE, &cert) < 0 || der_expect(&cert, DER_SEQUENCE, &tbs) < 0)
+		return false;
+	(void)der_expect(&tbs, DER_CONTEXT_0, &skip); /* version, absent in the first */
+	if (der_expect(&tbs, DER_INTEGER, &skip) < 0 || der_expect(&tbs, DER_SEQUENCE, &skip) < 0 ||
+	    der_expect(&tbs, DER_SEQUENCE, &skip) < 0 || der_expect(&tbs, DER_SEQUENCE, &validity) < 0)
+		return false;
+	return moment(&validity, from) && moment(&validity, to);
 }
 
 enum validity
 validity_at(struct span der, int64_t now)
 {
-	struct span cert, tbs, skip, validity;
-	int64_t from, to;
+	struct moment from, to;
 
-	if (der_expect(&der, DER_SEQUENCE, &cert) < 0 || der_expect(&cert, DER_SEQUENCE, &tbs) < 0)
+	if (!times(der, &from, &to))
 		return VALIDITY_UNKNOWN;
-	(void)der_expect(&tbs, DER_CONTEXT_0, &skip); /* version, absent in the first */
-	if (der_expect(&tbs, DER_INTEGER, &skip) < 0 || der_expect(&tbs, DER_SEQUENCE, &skip) < 0 ||
-	    der_expect(&tbs, DER_SEQUENCE, &skip) < 0 || der_expect(&tbs, DER_SEQUENCE, &validity) < 0)
-		return VALIDITY_UNKNOWN;
-	if (!moment(&validity, &from) || !moment(&validity, &to))
-		return VALIDITY_UNKNOWN;
-	return now < from ? VALIDITY_EARLY : now > to ? VALIDITY_EXPIRED : VALIDITY_GOOD;
+	return now < seconds(&from) ? VALIDITY_EARLY : now > seconds(&to) ? VALIDITY_EXPIRED : VALIDITY_GOOD;
+}
+
+int
+validity_until(struct span der, char out[VALIDITY_SIZE])
+{
+	struct moment from, to;
+
+	if (!times(der, &from, &to))
+		return -1;
+	(void)snprintf(out, VALIDITY_SIZE, "%04u-%02u-%02uT%02u:%02u:%02uZ", (unsigned)to.year % 10000,
+	    (unsigned)to.month % 100, (unsigned)to.day % 100, (unsigned)to.hour % 100, (unsigned)to.minute % 100,
+	    (unsigned)to.second % 100);
+	return 0;
 }

@@ -9,6 +9,7 @@
 #include "core/span.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* The last octet of the extension's identifier: they all are 2.5.29.n. */
 enum x509_extension {
@@ -33,14 +34,37 @@ bool x509_purpose(struct span der, bool server);
 /* Whether its key usage, if it has any, lets its key sign certificates. */
 bool x509_signs_certificates(struct span der);
 
+/* Whether its key usage, if it has any, lets its key sign a handshake (RFC 8446, 4.4.2.2; RFC 5246, 7.4.2, 7.4.6). */
+bool x509_signs_handshakes(struct span der);
+
+/* Whether it is one of an authority: its basic constraints say so, and it may sign certificates. */
+bool x509_authority(struct span der);
+
+/* *name gets what is inside the Name. Each returns 0, or -1 when the certificate is malformed up to there. */
+int x509_issuer(struct span der, struct span *name);
+int x509_subject(struct span der, struct span *name);
+
 /* How many authorities may stand between it and a leaf: -1 where it does not say, -2 where that is malformed. */
 long x509_path_length(struct span der);
 
 /*
  * Whether a subject alternative name of the certificate is `name`, an address
- * in numbers or a host name. A first label "*" stands for one label in front
- * of at least two others. The subject's common name does not count (RFC 9525).
+ * in numbers or a host name, in any case of letters. A first label "*" stands
+ * for one label of letters, digits and hyphens in front of at least two others
+ * (RFC 9525, 6.3). The subject's common name does not count, an address is no
+ * host name, and a certificate with a host name that has a NUL in it, or is a
+ * blank, bears no name at all.
  */
 bool x509_names(struct span der, const char *name);
+
+/*
+ * Prints the host names and addresses among the subject alternative names into
+ * out[0..size), NUL-terminated, with `between` between any two. What is in a
+ * name and no printable ASCII, or a blank, a comma, a quote or a backslash, is
+ * \XX in upper-case hex. Names stay whole: where one does not fit, the list ends
+ * in "...". `size` is at least strlen(between) + 4. Returns the length, which
+ * is 0 without any such name, or -1 and an empty text where they cannot be read.
+ */
+long x509_names_text(struct span der, const char *between, char *out, size_t size);
 
 #endif

@@ -33,6 +33,7 @@ struct engine_context {
 	struct chain chain;
 	struct anchors anchors;
 	char *servername; /* NULL: none */
+	bool any_name;
 };
 
 /* A direction of the wire: where its records begin and end, and the type of the last that began. */
@@ -56,7 +57,7 @@ struct engine {
 	struct span rest;  /* after a failure: what is left of the record that was going out */
 	struct span alert; /* and the alert behind it, within alert_bytes */
 	struct span kept;  /* decrypted before engine_close, which makes the library forget it; within kept_bytes */
-	char reason[256];
+	char reason[FAULT_TEXT];
 	unsigned char alert_bytes[7];
 	struct signatory signer; /* nobody, where there is no own certificate */
 	struct validator validator;
@@ -153,6 +154,7 @@ load(struct engine_context *c, const struct engine_policy *p, struct fault *f)
 	c->role = p->role;
 	c->verify = p->verify;
 	c->signer = p->signer;
+	c->any_name = p->any_name;
 	if (!br_prng_seeder_system(NULL))
 		return fault_set(f, FAULT_ENGINE, "BearSSL knows no source of randomness on this system");
 	if (p->servername && !(c->servername = strdup(p->servername)))
@@ -286,7 +288,8 @@ fill_engine(struct engine *e, struct engine_context *c, struct fault *f)
 		set_server(e, c);
 	else
 		set_client(e, c);
-	if (validator_open(&e->validator, e->tls, c->verify, &c->anchors, !server, c->servername) < 0)
+	if (validator_open(&e->validator, e->tls, c->verify, &c->anchors, !server, c->any_name ? NULL : c->servername) <
+	    0)
 		return fault_set(f, FAULT_SYSTEM, "out of memory");
 	return start(e, c->servername, f);
 }
@@ -583,6 +586,8 @@ peer_session(const struct engine *e, struct session *s, struct fault *f)
 		(void)sprintf(s->hash + 7 + 2 * i, "%02x", hash[i]);
 	if (dn_subject(leaf, s->subject, sizeof s->subject) < 0)
 		return fault_set(f, FAULT_TLS, "the subject of the peer's certificate cannot be told whole");
+	if (e->role == ENGINE_CLIENT)
+		session_set_names(s, leaf);
 	s->has_peer = true;
 	return 0;
 }

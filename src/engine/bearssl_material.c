@@ -191,16 +191,19 @@ anchors_load(struct anchors *a, const struct blobs *b, bool servers, struct faul
 {
 	size_t total = 0;
 
-	*a = (struct anchors){.v = calloc(b->n, sizeof *a->v), .names = calloc(b->n, sizeof *a->names)};
+	*a = (struct anchors){.v = calloc(b->n, sizeof *a->v),
+	    .names = calloc(b->n, sizeof *a->names),
+	    .ders = calloc(b->n, sizeof *a->ders)};
 	if (b->n == 0)
 		return fault_set(f, FAULT_CONTEXT, "no trust anchor");
-	if (!a->v || !a->names)
+	if (!a->v || !a->names || !a->ders)
 		return no_memory(f);
 	for (size_t i = 0; i < b->n; i++) {
 		a->n = i + 1;
 		if (load_anchor(&a->v[i], &b->v[i], servers, f) < 0)
 			return -1;
 		a->names[i] = a->v[i].ta.dn;
+		a->ders[i] = a->v[i].der;
 		total += 2 + a->names[i].len;
 	}
 	if (!servers && total > NAMES_BYTES)
@@ -218,5 +221,6 @@ anchors_free(struct anchors *a)
 		free(a->v[i].memory);
 	free(a->v);
 	free(a->names);
+	free(a->ders);
 	*a = (struct anchors){0};
 }

@@ -45,6 +45,7 @@ struct anchor {
 struct anchors {
 	struct anchor *v;
 	br_x500_name *names; /* of them all, in the same order */
+	struct span *ders;   /* likewise */
 	size_t n;
 };
 

@@ -3,6 +3,8 @@
  */
 #include "engine/bearssl_reason.h"
 
+#include "core/refusal.h"
+
 #include <bearssl.h>
 
 #include <stddef.h>
@@ -78,17 +80,17 @@ static const struct row {
     {BR_ERR_X509_UNSUPPORTED, UNSUPPORTED_CERTIFICATE,
 	"a key, curve or signature algorithm that BearSSL does not know"},
     {BR_ERR_X509_LIMIT_EXCEEDED, UNSUPPORTED_CERTIFICATE, "a key or signature too large for BearSSL"},
-    {BR_ERR_X509_WRONG_KEY_TYPE, BAD_CERTIFICATE, "signature of another type than the issuer's key"},
-    {BR_ERR_X509_BAD_SIGNATURE, DECRYPT_ERROR, "bad signature"},
+    {BR_ERR_X509_WRONG_KEY_TYPE, BAD_CERTIFICATE, REFUSED_SIGNATURE},
+    {BR_ERR_X509_BAD_SIGNATURE, DECRYPT_ERROR, REFUSED_SIGNATURE},
     {BR_ERR_X509_TIME_UNKNOWN, INTERNAL_ERROR, "the time is not known"},
-    {BR_ERR_X509_EXPIRED, CERTIFICATE_EXPIRED, "certificate has expired"},
+    {BR_ERR_X509_EXPIRED, CERTIFICATE_EXPIRED, REFUSED_EXPIRED},
     {BR_ERR_X509_DN_MISMATCH, UNKNOWN_CA, "the chain's names do not fit: issuer and subject differ"},
-    {BR_ERR_X509_BAD_SERVER_NAME, BAD_CERTIFICATE, "not the expected name"},
-    {BR_ERR_X509_CRITICAL_EXTENSION, UNSUPPORTED_CERTIFICATE, "unhandled critical extension"},
-    {BR_ERR_X509_NOT_CA, UNKNOWN_CA, "issued by one that is no CA, or below its path length"},
+    {BR_ERR_X509_BAD_SERVER_NAME, BAD_CERTIFICATE, REFUSED_NAME},
+    {BR_ERR_X509_CRITICAL_EXTENSION, UNSUPPORTED_CERTIFICATE, REFUSED_EXTENSION},
+    {BR_ERR_X509_NOT_CA, UNKNOWN_CA, REFUSED_NO_CA},
     {BR_ERR_X509_FORBIDDEN_KEY_USAGE, UNSUPPORTED_CERTIFICATE, "key usage does not allow this"},
     {BR_ERR_X509_WEAK_PUBLIC_KEY, BAD_CERTIFICATE, "key too small"},
-    {BR_ERR_X509_NOT_TRUSTED, UNKNOWN_CA, "its chain leads to no trust anchor"},
+    {BR_ERR_X509_NOT_TRUSTED, UNKNOWN_CA, REFUSED_UNKNOWN},
 };
 
 /* What a peer's fatal alert says, and ours (RFC 5246, 7.2.2; 100 and above from RFC 6066 and 7301). */
@@ -157,6 +159,21 @@ bool
 reason_is_certificate(int error)
 {
 	return error > BR_ERR_X509_OK && error <= BR_ERR_X509_NOT_TRUSTED;
+}
+
+bool
+reason_is_vague(int error)
+{
+	switch (error) {
+	case BR_ERR_X509_WRONG_KEY_TYPE:
+	case BR_ERR_X509_BAD_SIGNATURE:
+	case BR_ERR_X509_EXPIRED:
+	case BR_ERR_X509_DN_MISMATCH:
+	case BR_ERR_X509_NOT_CA:
+	case BR_ERR_X509_FORBIDDEN_KEY_USAGE:
+	case BR_ERR_X509_NOT_TRUSTED: return true;
+	default: return false;
+	}
 }
 
 unsigned char

@@ -15,6 +15,9 @@ const char *reason_text(int error);
 /* Whether the error is about a certificate. */
 bool reason_is_certificate(int error);
 
+/* Whether it is one that the library also gives, or gives too early, for other faults of a chain. */
+bool reason_is_vague(int error);
+
 /* The alert (RFC 5246, 7.2.2) that tells the peer of the error; 0 where the peer knows, or was told by the library. */
 unsigned char reason_alert(int error);
 

@@ -122,32 +122,57 @@ constrained(const struct validator *v, size_t n)
 	return false;
 }
 
-/* What the library said, in better words where there are any. */
+#define CONSTRAINED "name constraints, which BearSSL cannot check, stand in its chain"
+
+/* Everything on the way to the anchor looks right. Is it that the anchor was not taken as an authority here? */
+static const char *
+about_anchor(const struct validator *v, size_t i)
+{
+	struct span value;
+
+	if (i == v->anchors->n || v->anchors->v[i].authority)
+		return REFUSED_SIGNATURE;
+	return x509_extension(v->anchors->v[i].der, X509_NAME_CONSTRAINTS, &value) != 0 ? CONSTRAINED : "key too small";
+}
+
+/* What the library said, in better words where there are any: it stops at the first thing that it sees. */
 static unsigned
 explain(struct validator *v, unsigned error)
 {
-	int64_t now = time(NULL);
+	struct refused_chain c = {
+	    v->certificates, v->anchors->ders, v->n, v->anchors->n, v->servers, (int64_t)time(NULL)};
+	enum refusal why;
+	size_t anchor;
 
 	if (error == BR_ERR_X509_CRITICAL_EXTENSION && constrained(v, v->n))
-		return refuse(v, error, "name constraints, which BearSSL cannot check, stand in its chain");
-	for (size_t i = 0; error == BR_ERR_X509_EXPIRED && i < v->n; i++)
-		if (validity_at(v->certificates[i], now) == VALIDITY_EARLY)
-			return refuse(v, error, "certificate is not yet valid");
-	return error;
+		return refuse(v, error, CONSTRAINED);
+	if (!reason_is_vague((int)error))
+		return error;
+	why = refusal_of_chain(&c, &anchor);
+	if (why != REFUSAL_SIGNATURE)
+		return refuse(v, error, refusal_text(why, v->servers));
+	/* Where the whole looks right, the others have words of their own. */
+	return error == BR_ERR_X509_NOT_TRUSTED ? refuse(v, error, about_anchor(v, anchor)) : error;
 }
 
 /* The path is verified; whether every certificate on it may be there is left. */
 static unsigned
 check_path(struct validator *v)
 {
+	enum refusal why;
+
 	if (constrained(v, v->path))
-		return refuse(v, BR_ERR_X509_CRITICAL_EXTENSION,
-		    "name constraints, which BearSSL cannot check, stand in its chain");
+		return refuse(v, BR_ERR_X509_CRITICAL_EXTENSION, CONSTRAINED);
 	for (size_t i = 0; i < v->path; i++)
 		if (!x509_purpose(v->certificates[i], v->servers))
-			return refuse(v, BR_ERR_X509_FORBIDDEN_KEY_USAGE, "extended key usage: unsuitable purpose");
-	if (v->name && !x509_names(v->certificates[0], v->name))
-		return refuse(v, BR_ERR_X509_BAD_SERVER_NAME, "it does not bear the expected name");
+			return refuse(v, BR_ERR_X509_FORBIDDEN_KEY_USAGE, refusal_text(REFUSAL_USAGE, v->servers));
+	why = refusal_of_leaf(v->certificates[0], v->servers, v->name);
+	if (why == REFUSAL_USAGE)
+		return refuse(v, BR_ERR_X509_FORBIDDEN_KEY_USAGE, refusal_text(why, v->servers));
+	if (why == REFUSAL_NAME) {
+		refusal_name(v->certificates[0], v->name, v->misnamed);
+		return refuse(v, BR_ERR_X509_BAD_SERVER_NAME, v->misnamed);
+	}
 	v->valid = true;
 	return 0;
 }

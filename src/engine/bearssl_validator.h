@@ -6,6 +6,7 @@
 #define ENGINE_BEARSSL_VALIDATOR_H
 
 #include "core/options.h"
+#include "core/refusal.h"
 #include "core/span.h"
 #include "engine/bearssl_material.h"
 
@@ -25,6 +26,7 @@ struct validator {
 	bool servers;
 	bool valid;	 /* the chain is good; the handshake will not be completed without proof of possession */
 	const char *why; /* it is not */
+	char misnamed[REFUSAL_SIZE];
 	br_x509_trust_anchor *trusted; /* the authorities among the anchors that are valid now */
 	long *path_lengths;	       /* of these */
 	size_t trusted_n;

@@ -44,7 +44,12 @@ struct engine_policy {
 	struct engine_signer signer; /* for one that does; both are for an own chain only */
 	const struct blobs *chain;   /* own certificates in DER, leaf first; a client may have none */
 	const struct blobs *anchors; /* needed where the peer is verified */
-	const char *servername;	     /* client: SNI, and the name the server's certificate must bear; NULL: neither */
+	/*
+	 * For a client. A host name (no dot behind it) is sent as SNI; the server's certificate must bear it, or the
+	 * address (IPv4 or IPv6, in numbers), unless any_name or VERIFY_NONE. NULL: neither.
+	 */
+	const char *servername;
+	bool any_name;
 };
 
 /* Ready for any number of connections: everything parsed and found to fit together. */
@@ -117,7 +122,8 @@ bool engine_hungry(const struct engine *e);
 void engine_close(struct engine *e);
 
 /*
- * After ENGINE_UP: what the peers agreed on, and whom the peer proved to be.
+ * After ENGINE_UP: what the peers agreed on, and whom the peer proved to be. A
+ * server's has the SNI; a client's has the names in the server's certificate.
  * Returns -1 and fills *f when it cannot be told whole.
  */
 int engine_session(const struct engine *e, struct session *s, struct fault *f);

@@ -5,6 +5,7 @@
 #include "engine/libssl.h"
 
 #include "engine/libcrypto.h"
+#include "engine/refused.h"
 
 #include <openssl/conf.h>
 #include <openssl/crypto.h>
@@ -20,13 +21,20 @@ libssl_version(void)
 	return OpenSSL_version(OPENSSL_VERSION);
 }
 
-/* The error of the verification that was finished last. */
-static int verdict = X509_V_OK;
+/* The verification of a peer that was finished last: its error, why, and whose it was. */
+static struct {
+	int error;
+	enum refusal why;
+	struct span leaf;
+} verdict;
 
 void
 libssl_forget(void)
 {
-	verdict = X509_V_OK;
+	OPENSSL_free((void *)verdict.leaf.p);
+	verdict.error = X509_V_OK;
+	verdict.why = REFUSAL_NONE;
+	verdict.leaf = (struct span){0};
 	ERR_clear_error();
 }
 
@@ -43,30 +51,48 @@ libssl_cause(void)
 	return ERR_reason_error_string(ERR_peek_error());
 }
 
+struct span
+libssl_leaf(void)
+{
+	return verdict.leaf;
+}
+
 const char *
-libssl_refusal(void)
+libssl_refusal(bool server)
 {
 	unsigned long error = ERR_peek_last_error();
 
 	if (ERR_GET_LIB(error) != ERR_LIB_SSL || ERR_GET_REASON(error) != SSL_R_CERTIFICATE_VERIFY_FAILED)
 		return NULL;
-	return verdict != X509_V_OK ? X509_verify_cert_error_string(verdict) : ERR_reason_error_string(error);
+	if (verdict.why != REFUSAL_NONE)
+		return refusal_text(verdict.why, server);
+	return verdict.error != X509_V_OK ? X509_verify_cert_error_string(verdict.error)
+					  : ERR_reason_error_string(error);
 }
 
 /*
  * libtls tells a server that a client's certificate was refused, but not why.
  * Each verification's object is seen as it is freed, with its error still in
- * it; were it not, the message would say less, and that is all.
+ * it; were it not, the message would say less, and that is all. One that no
+ * connection belongs to is of our own chain.
  */
 static void
 note_verdict(void *parent, void *pointer, CRYPTO_EX_DATA *data, int index, long number, void *argument)
 {
+	X509_STORE_CTX *store = parent;
+	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+
 	(void)pointer;
 	(void)data;
 	(void)index;
 	(void)number;
 	(void)argument;
-	verdict = X509_STORE_CTX_get_error(parent);
+	if (!ssl)
+		return;
+	OPENSSL_free((void *)verdict.leaf.p);
+	verdict.error = X509_STORE_CTX_get_error(store);
+	verdict.why = verdict.error == X509_V_OK ? REFUSAL_NONE : refused_why(store, !SSL_is_server(ssl));
+	verdict.leaf = refused_leaf(store);
 }
 
 static bool

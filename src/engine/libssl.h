@@ -7,6 +7,9 @@
 #define ENGINE_LIBSSL_H
 
 #include "core/fault.h"
+#include "core/span.h"
+
+#include <stdbool.h>
 
 /* Brings the policy of the project to every later context of the process. Returns 0, or -1 and fills *f. */
 int libssl_prepare(struct fault *f);
@@ -21,7 +24,13 @@ void libssl_forget(void);
 const char *libssl_reason(void);
 const char *libssl_cause(void);
 
-/* If the last call failed because the peer's certificate was refused: why. Else NULL. Constant text. */
-const char *libssl_refusal(void);
+/*
+ * If the last call failed because the peer's certificate was refused: why, in the
+ * words that all backends have where there are any. Else NULL. Constant text.
+ */
+const char *libssl_refusal(bool server);
+
+/* The certificate of the peer whose chain was judged last, since libssl_forget, good or bad; .p is NULL: none was. */
+struct span libssl_leaf(void);
 
 #endif

@@ -14,6 +14,7 @@
 #include "core/der.h"
 #include "core/dn.h"
 #include "core/pem.h"
+#include "core/refusal.h"
 #include "engine/libssl.h"
 
 #include <tls.h>
@@ -27,12 +28,16 @@ struct engine_context {
 	struct tls *server; /* what connections are accepted with; NULL for a client */
 	char *servername;   /* NULL: none */
 	enum verify verify;
+	bool any_name;
 };
 
 struct engine {
 	struct ports ports;
 	struct tls *tls;
-	bool verified;
+	const char *name; /* that the peer has to bear; NULL: any */
+	bool server, verified;
+	unsigned char *leaf; /* the peer's certificate, of n octets, before the handshake is complete */
+	size_t leaf_n;
 };
 
 const char *
@@ -371,7 +376,7 @@ set_policy(struct engine_context *c, const struct engine_policy *p, struct fault
 	uint32_t protocols = p->newest == ENGINE_TLS12 ? TLS_PROTOCOL_TLSv1_2 : TLS_PROTOCOLS_DEFAULT;
 
 	tls_config_prefer_ciphers_server(c->config);
-	if (p->verify == VERIFY_NONE || !p->servername)
+	if (p->verify == VERIFY_NONE || p->any_name || !p->servername)
 		tls_config_insecure_noverifyname(c->config);
 	/* The library's 6 is less than a chain may have; LibreSSL builds none longer than 32. */
 	if (tls_config_set_protocols(c->config, protocols) < 0 || set_ciphers(c->config) < 0 ||
@@ -423,6 +428,7 @@ fill_context(struct engine_context *c, const struct engine_policy *p, struct fau
 	if (tls_init() < 0)
 		return fault_set(f, FAULT_ENGINE, "cannot start libtls: %s", cause(NULL));
 	c->verify = p->verify;
+	c->any_name = p->any_name;
 	c->config = tls_config_new();
 	if (!c->config || (p->servername && !(c->servername = strdup(p->servername))))
 		return fault_set(f, FAULT_SYSTEM, "out of memory");
@@ -522,7 +528,9 @@ engine_open(struct engine_context *c, struct fault *f)
 		return NULL;
 	}
 	ports_start(&e->ports);
+	e->server = c->server != NULL;
 	e->verified = c->verify != VERIFY_NONE;
+	e->name = e->verified && !c->any_name ? c->servername : NULL;
 	if (start(e, c, f) < 0) {
 		engine_free(e);
 		return NULL;
@@ -537,6 +545,7 @@ engine_free(struct engine *e)
 	if (!e)
 		return;
 	tls_free(e->tls);
+	free(e->leaf);
 	free(e);
 }
 
@@ -546,33 +555,50 @@ begins(const char *text, const char *start)
 	return strncmp(text, start, strlen(start)) == 0;
 }
 
-/* What the peer's certificate was refused for; NULL when that is not what failed. Names are libtls's own to check. */
-static const char *
-refusal(const char *text)
+/* Whether the library itself found another name than the one that was wanted. */
+static bool
+misnamed(const char *text)
 {
-	const char *why = libssl_refusal();
+	return begins(text, "name `") || begins(text, "error verifying name");
+}
 
-	if (why)
-		return why;
-	return begins(text, "name `") || begins(text, "error verifying name") ? text : NULL;
+/* Refuses the peer for what remains of its certificate once the chain is good. */
+static void
+refuse(struct engine *e, enum refusal why, struct span leaf)
+{
+	char text[REFUSAL_SIZE];
+
+	e->ports.facts |= ENGINE_FAILED;
+	if (why == REFUSAL_NAME)
+		refusal_name(leaf, e->name, text);
+	ports_refused(&e->ports, why == REFUSAL_NAME ? text : refusal_text(why, !e->server));
+}
+
+/* Refuses it for its name, which is the library's verdict; were the leaf not known, it would bear none. */
+static void
+refuse_name(struct engine *e)
+{
+	struct span leaf = {e->leaf, e->leaf_n};
+	enum refusal why = refusal_of_leaf(leaf, !e->server, e->name);
+
+	refuse(e, leaf.p && why == REFUSAL_USAGE ? why : REFUSAL_NAME, leaf);
 }
 
 /* Keeps the first failure's reason: what later calls say of it is nothing, or "success". */
 static void
 failed(struct engine *e)
 {
-	const char *text = tls_error(e->tls), *why = libssl_reason();
+	const char *text = tls_error(e->tls), *why = libssl_reason(), *refused = libssl_refusal(!e->server);
 	struct ports *p = &e->ports;
 
 	p->facts |= ENGINE_FAILED;
 	text = text ? text : "protocol error";
-	if (refusal(text))
-		(void)snprintf(p->reason, sizeof p->reason, "the peer's certificate is refused: %s", refusal(text));
+	if (refused)
+		ports_refused(p, refused);
+	else if (e->name && misnamed(text))
+		refuse_name(e);
 	else
-		(void)snprintf(p->reason, sizeof p->reason, "%s", why ? why : text);
-	for (char *c = p->reason; *c; c++)
-		if (*c < 0x20 || *c > 0x7e)
-			*c = '?';
+		ports_reason(p, why ? why : text);
 }
 
 /* Judges a call of the library that did not succeed. Returns whether there is more in it without more from the wire. */
@@ -586,8 +612,57 @@ judge(struct engine *e, ssize_t ret)
 	return false;
 }
 
+/* Takes the leaf of the chain that was judged in the last call: its names may be needed calls later. */
+static void
+keep_leaf(struct engine *e)
+{
+	struct span leaf = libssl_leaf();
+	unsigned char *copy = leaf.p && e->name ? realloc(e->leaf, leaf.n) : NULL;
+
+	if (!copy)
+		return;
+	memcpy(copy, leaf.p, leaf.n);
+	e->leaf = copy;
+	e->leaf_n = leaf.n;
+}
+
+/* The peer's certificate, which the library gives in PEM, the leaf first. */
+static int
+peer_leaf(const struct engine *e, struct pem_block *leaf, const char **why)
+{
+	size_t n = 0;
+	const uint8_t *pem = tls_peer_cert_chain_pem(e->tls, &n);
+	struct span text = {pem, pem ? n : 0};
+
+	*why = "none";
+	return pem_next(&text, leaf, why) == 1 ? 0 : -1;
+}
+
+/* The library is content; what every backend asks of a certificate, and libtls does not, is left. */
+static void
+judge_leaf(struct engine *e)
+{
+	struct pem_block leaf;
+	struct span der;
+	enum refusal why;
+	const char *reason;
+
+	if (!e->verified || !tls_peer_cert_provided(e->tls))
+		return;
+	if (peer_leaf(e, &leaf, &reason) < 0) {
+		e->ports.facts |= ENGINE_FAILED;
+		ports_refused(&e->ports, reason);
+		return;
+	}
+	der = (struct span){leaf.der, leaf.n};
+	why = refusal_of_leaf(der, !e->server, e->name);
+	if (why != REFUSAL_NONE)
+		refuse(e, why, der);
+	pem_wipe(&leaf);
+}
+
 /*
- * What libtls itself refuses, such as a server by another name, it refuses when
+ * What libtls or we refuse, such as a server by another name, is refused when
  * libssl is content and the last flight lies at wire out: a peer that got it
  * would take the connection for good.
  */
@@ -601,10 +676,13 @@ shake_hands(struct engine *e)
 	do {
 		libssl_forget();
 		ret = tls_handshake(e->tls);
+		keep_leaf(e);
 	} while (ret != 0 && judge(e, ret));
 	if (ret == 0)
+		judge_leaf(e);
+	if (ret == 0 && !(e->ports.facts & ENGINE_FAILED))
 		e->ports.facts |= ENGINE_UP;
-	if (e->ports.facts & ENGINE_FAILED && !libssl_reason() && buffer_waiting(out) > before)
+	if (e->ports.facts & ENGINE_FAILED && (ret == 0 || !libssl_reason()) && buffer_waiting(out) > before)
 		out->end = out->begin + before;
 }
 
@@ -670,20 +748,19 @@ engine_close(struct engine *e)
 
 /* -- the session --------------------------------------------------------- */
 
-/* The subject of the peer's certificate, which the library gives in PEM, the leaf first. */
+/* What the peer's certificate says of its owner. */
 static int
-peer_subject(const struct engine *e, struct session *s, struct fault *f)
+peer_names(const struct engine *e, struct session *s, struct fault *f)
 {
-	size_t n = 0;
-	const uint8_t *pem = tls_peer_cert_chain_pem(e->tls, &n);
-	struct span text = {pem, pem ? n : 0};
 	struct pem_block leaf;
-	const char *why = "none";
+	const char *why;
 	long printed;
 
-	if (pem_next(&text, &leaf, &why) != 1)
+	if (peer_leaf(e, &leaf, &why) < 0)
 		return fault_set(f, FAULT_TLS, "the peer's certificate cannot be read: %s", why);
 	printed = dn_subject((struct span){leaf.der, leaf.n}, s->subject, sizeof s->subject);
+	if (!e->server)
+		session_set_names(s, (struct span){leaf.der, leaf.n});
 	pem_wipe(&leaf);
 	if (printed < 0)
 		return fault_set(f, FAULT_TLS, "the subject of the peer's certificate cannot be told whole");
@@ -703,7 +780,7 @@ peer_session(const struct engine *e, struct session *s, struct fault *f)
 		return fault_set(f, FAULT_TLS, "the peer's certificate cannot be read: no hash");
 	(void)snprintf(s->hash, sizeof s->hash, "%s", hash);
 	s->has_peer = true;
-	return peer_subject(e, s, f);
+	return peer_names(e, s, f);
 }
 
 int
@@ -717,7 +794,7 @@ engine_session(const struct engine *e, struct session *s, struct fault *f)
 		return fault_set(f, FAULT_TLS, "the cipher suite has no name");
 	(void)snprintf(s->protocol, sizeof s->protocol, "%s", version ? version : "");
 	(void)snprintf(s->cipher, sizeof s->cipher, "%s", cipher);
-	s->has_sni = sni && dnsname_valid((const unsigned char *)sni, strlen(sni), s->sni);
+	s->has_sni = e->server && sni && dnsname_valid((const unsigned char *)sni, strlen(sni), s->sni);
 	return peer_session(e, s, f);
 }
 

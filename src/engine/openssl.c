@@ -8,9 +8,11 @@
  */
 #include "engine/ports.h"
 
+#include "core/address.h"
 #include "core/dn.h"
 #include "engine/openssl_material.h"
 #include "engine/provider.h"
+#include "engine/refused.h"
 
 #include <openssl/bio.h>
 #include <openssl/crypto.h>
@@ -33,12 +35,16 @@ struct engine_context {
 	char *servername; /* NULL: none */
 	enum engine_role role;
 	enum verify verify;
+	bool any_name;
 };
 
 struct engine {
 	struct ports ports;
 	SSL *ssl;
 	struct engine_signer signer;
+	const char *name;	     /* that the peer has to bear; NULL: any */
+	enum refusal why;	     /* the peer's certificate was refused, where there is a word for it */
+	char misnamed[REFUSAL_SIZE]; /* the text of REFUSAL_NAME */
 	bool verified;
 	bool refused; /* a signature was wanted and could not be had */
 };
@@ -169,6 +175,33 @@ add_identity(struct engine_context *c, const struct engine_policy *p, struct fau
 	return 0;
 }
 
+/*
+ * The library's every step of a verification. The last good one is the leaf's,
+ * when all else is found good: there its use and name are judged as on every
+ * backend, beside what the library itself asks of them, and in time for an alert.
+ */
+static int
+step(int ok, X509_STORE_CTX *store)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct engine *e = SSL_get_app_data(ssl);
+	bool server = !SSL_is_server(ssl);
+	struct span leaf;
+
+	if (ok && X509_STORE_CTX_get_error_depth(store) > 0)
+		return ok;
+	leaf = refused_leaf(store);
+	e->why = ok ? refusal_of_leaf(leaf, server, e->name) : refused_why(store, server);
+	if (e->why == REFUSAL_NAME)
+		refusal_name(leaf, e->name, e->misnamed);
+	OPENSSL_free((void *)leaf.p);
+	if (ok && e->why == REFUSAL_USAGE)
+		X509_STORE_CTX_set_error(store, X509_V_ERR_INVALID_PURPOSE);
+	if (ok && e->why == REFUSAL_NAME)
+		X509_STORE_CTX_set_error(store, X509_V_ERR_HOSTNAME_MISMATCH);
+	return e->why == REFUSAL_NONE ? ok : 0;
+}
+
 /* Every anchor is trusted as it stands: a chain may end at an intermediate whose root is not there. */
 static int
 add_anchors(struct engine_context *c, const struct engine_policy *p, struct fault *f)
@@ -190,7 +223,7 @@ add_anchors(struct engine_context *c, const struct engine_policy *p, struct faul
 	}
 	if (p->verify == VERIFY_REQUIRED)
 		mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-	SSL_CTX_set_verify(c->ctx, mode, NULL);
+	SSL_CTX_set_verify(c->ctx, mode, step);
 	if (X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(c->ctx), X509_V_FLAG_PARTIAL_CHAIN) != 1)
 		return fault_set(f, FAULT_ENGINE, "cannot set up verification: %s", material_reason());
 	return 0;
@@ -220,6 +253,7 @@ fill_context(struct engine_context *c, const struct engine_policy *p, struct fau
 		return -1;
 	c->role = p->role;
 	c->verify = p->verify;
+	c->any_name = p->any_name;
 	c->ctx = SSL_CTX_new(p->role == ENGINE_SERVER ? TLS_server_method() : TLS_client_method());
 	c->bio = wire_method();
 	if (!c->ctx || !c->bio)
@@ -265,17 +299,24 @@ engine_context_free(struct engine_context *c)
 
 /* -- one connection ------------------------------------------------------ */
 
-/* SNI, where the name is none of an address, and the name that the peer has to prove. */
+/* SNI, where the name is none of an address (RFC 6066, 3), and the name that the peer has to prove. */
 static int
-set_servername(SSL *ssl, const char *name)
+set_servername(struct engine *e, const struct engine_context *c)
 {
-	X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+	X509_VERIFY_PARAM *param = SSL_get0_param(e->ssl);
+	unsigned char address[16];
+	size_t octets = address_parse(c->servername, address);
 
-	if (X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1)
+	if (octets == 0 && SSL_set_tlsext_host_name(e->ssl, c->servername) != 1)
+		return 0;
+	if (c->any_name || c->verify == VERIFY_NONE)
 		return 1;
+	e->name = c->servername;
+	if (octets > 0)
+		return X509_VERIFY_PARAM_set1_ip(param, address, octets);
 	X509_VERIFY_PARAM_set_hostflags(
 	    param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
-	return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
+	return SSL_set1_host(e->ssl, c->servername);
 }
 
 /* What the provider asks: once ENGINE_UP or wiped, an engine has nothing to sign. */
@@ -315,13 +356,15 @@ fill_engine(struct engine *e, struct engine_context *c)
 	}
 	BIO_set_data(bio, &e->ports);
 	SSL_set_bio(e->ssl, bio, bio);
+	if (SSL_set_app_data(e->ssl, e) != 1)
+		return -1;
 	if (c->public && use_signer(e, c) < 0)
 		return -1;
 	if (c->role == ENGINE_SERVER)
 		SSL_set_accept_state(e->ssl);
 	else
 		SSL_set_connect_state(e->ssl);
-	return !c->servername || set_servername(e->ssl, c->servername) ? 0 : -1;
+	return !c->servername || set_servername(e, c) == 1 ? 0 : -1;
 }
 
 struct engine *
@@ -354,22 +397,29 @@ engine_free(struct engine *e)
 	free(e);
 }
 
+/* What the peer's certificate was refused for. */
+static const char *
+refusal(const struct engine *e)
+{
+	if (e->why == REFUSAL_NAME)
+		return e->misnamed;
+	return e->why != REFUSAL_NONE ? refusal_text(e->why, !SSL_is_server(e->ssl))
+				      : X509_verify_cert_error_string(SSL_get_verify_result(e->ssl));
+}
+
 static void
 failed(struct engine *e)
 {
 	unsigned long error = ERR_peek_last_error(); /* libssl's own word comes after those of what it called */
 	const char *text = ERR_reason_error_string(error);
-	long verified = SSL_get_verify_result(e->ssl);
 
 	e->ports.facts |= ENGINE_FAILED;
 	if (ERR_GET_LIB(error) == ERR_LIB_SSL && ERR_GET_REASON(error) == SSL_R_CERTIFICATE_VERIFY_FAILED)
-		(void)snprintf(e->ports.reason, sizeof e->ports.reason, "the peer's certificate is refused: %s",
-		    X509_verify_cert_error_string(verified));
+		ports_refused(&e->ports, refusal(e));
+	else if (e->refused)
+		ports_reason(&e->ports, "no signature could be had for the certificate");
 	else
-		(void)snprintf(e->ports.reason, sizeof e->ports.reason, "%s",
-		    e->refused ? "no signature could be had for the certificate"
-		    : text     ? text
-			       : "protocol error");
+		ports_reason(&e->ports, text ? text : "protocol error");
 }
 
 /* Judges a call of the library that returned `ret`. Returns whether it succeeded. */
@@ -468,6 +518,8 @@ peer_session(const struct engine *e, struct session *s, struct fault *f)
 	for (size_t i = 0; i < sizeof hash; i++)
 		(void)sprintf(s->hash + 7 + 2 * i, "%02x", hash[i]);
 	long printed = dn_subject((struct span){der, (size_t)length}, s->subject, sizeof s->subject);
+	if (!SSL_is_server(e->ssl))
+		session_set_names(s, (struct span){der, (size_t)length});
 	OPENSSL_free(der);
 	if (printed < 0)
 		return fault_set(f, FAULT_TLS, "the subject of the peer's certificate cannot be told whole");
@@ -486,7 +538,7 @@ engine_session(const struct engine *e, struct session *s, struct fault *f)
 		return fault_set(f, FAULT_TLS, "the cipher suite has no name");
 	(void)snprintf(s->protocol, sizeof s->protocol, "%s", SSL_get_version(e->ssl));
 	(void)snprintf(s->cipher, sizeof s->cipher, "%s", cipher);
-	s->has_sni = sni && dnsname_valid((const unsigned char *)sni, strlen(sni), s->sni);
+	s->has_sni = SSL_is_server(e->ssl) && sni && dnsname_valid((const unsigned char *)sni, strlen(sni), s->sni);
 	return peer_session(e, s, f);
 }
 

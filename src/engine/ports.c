@@ -4,6 +4,7 @@
  */
 #include "engine/ports.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* What a record adds to its plaintext, generously; and what is kept free for alerts and key updates. */
@@ -29,6 +30,27 @@ ports_start(struct ports *p)
 	p->wire_out = (struct buffer){.p = p->wire_in.p + WIRE_IN, .size = WIRE_OUT};
 	p->app_in = (struct buffer){.p = p->wire_out.p + WIRE_OUT, .size = APP_IN};
 	p->app_out = (struct buffer){.p = p->app_in.p + APP_IN, .size = APP_OUT};
+}
+
+static void
+set_reason(struct ports *p, const char *before, const char *text)
+{
+	(void)snprintf(p->reason, sizeof p->reason, "%s%s", before, text);
+	for (char *c = p->reason; *c; c++)
+		if (*c < 0x20 || *c > 0x7e)
+			*c = '?';
+}
+
+void
+ports_reason(struct ports *p, const char *text)
+{
+	set_reason(p, "", text);
+}
+
+void
+ports_refused(struct ports *p, const char *why)
+{
+	set_reason(p, "the peer's certificate is refused: ", why);
 }
 
 /* -- buffers ------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 #ifndef ENGINE_PORTS_H
 #define ENGINE_PORTS_H
 
+#include "core/fault.h"
 #include "engine/engine.h"
 
 #include <stdbool.h>
@@ -31,7 +32,7 @@ struct ports {
 	bool hungry; /* the library last asked for more than wire in holds */
 	bool closed; /* engine_close was called */
 	struct buffer wire_in, wire_out, app_in, app_out;
-	char reason[256];
+	char reason[FAULT_TEXT];
 	unsigned char room[WIRE_IN + WIRE_OUT + APP_IN + APP_OUT];
 };
 
@@ -47,6 +48,11 @@ size_t buffer_room(struct buffer *b);
 /* The library's network: each moves up to n bytes and returns how many; 0: none now. */
 size_t ports_receive(struct ports *p, void *out, size_t n);
 size_t ports_send(struct ports *p, const void *in, size_t n);
+
+/* Each sets the reason of a failure; what is not printable becomes '?'. The second: the peer's certificate is refused.
+ */
+void ports_reason(struct ports *p, const char *text);
+void ports_refused(struct ports *p, const char *why);
 
 /* The backend's part: encrypts what waits at app in; and that, after bringing the handshake as far, and before
  * decrypting as much, as it goes. */

@@ -27,19 +27,24 @@ fds_open(int fd)
 }
 
 int
-fds_occupy(int *missing, struct fault *f)
+fds_occupy(bool closed[3], struct fault *f)
 {
-	*missing = -1;
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-		if (fds_open(fd))
-			continue;
+		closed[fd] = !fds_open(fd);
 		/* The lowest that is free: fd itself. prog is to inherit it. */
-		if (open("/dev/null", O_RDWR) < 0) /* NOLINT(android-cloexec-open) */
+		if (closed[fd] && open("/dev/null", O_RDWR) < 0) /* NOLINT(android-cloexec-open) */
 			return failed(f, "open /dev/null");
-		if (fd != STDERR_FILENO && *missing < 0)
-			*missing = fd;
 	}
 	return 0;
+}
+
+static int connection[2] = {-1, -1};
+
+void
+fds_connection(int in, int out)
+{
+	connection[0] = in;
+	connection[1] = out;
 }
 
 bool
@@ -49,10 +54,48 @@ fds_is_connection(int fd)
 
 	if (fstat(fd, &own) < 0 || (!S_ISSOCK(own.st_mode) && !S_ISFIFO(own.st_mode)))
 		return false;
-	for (int i = STDIN_FILENO; i <= STDOUT_FILENO; i++)
-		if (fstat(i, &other) == 0 && other.st_dev == own.st_dev && other.st_ino == own.st_ino)
+	for (int i = 0; i < 2; i++)
+		if (fstat(connection[i], &other) == 0 && other.st_dev == own.st_dev && other.st_ino == own.st_ino)
 			return true;
 	return false;
+}
+
+/* Puts /dev/null on fd, whatever was there. */
+static int
+put_null(int fd, int flags, struct fault *f)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null == fd)
+		return 0;
+	if (null < 0 || dup3(null, fd, flags) < 0)
+		return fault_set(f, FAULT_SYSTEM, "cannot put /dev/null on fd %d: %s", fd, strerror(errno));
+	(void)close(null);
+	return 0;
+}
+
+int
+fds_reserve(int fd, struct fault *f)
+{
+	return fds_open(fd) ? 0 : put_null(fd, O_CLOEXEC, f);
+}
+
+static bool
+among(int fd, const int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (fds[i] == fd)
+			return true;
+	return false;
+}
+
+int
+fds_silence(const int *keep, size_t n, struct fault *f)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (!among(fd, keep, n) && put_null(fd, O_CLOEXEC, f) < 0)
+			return -1;
+	return 0;
 }
 
 /* Where /proc is not there to tell which descriptors are open, this many are tried. */
@@ -82,21 +125,16 @@ static void
 close_connection(int fd, const void *arg)
 {
 	(void)arg;
-	if (fds_is_connection(fd))
+	if (!among(fd, connection, 2) && fds_is_connection(fd))
 		(void)close(fd);
 }
 
 int
 fds_hide_connection(struct fault *f)
 {
-	int null;
-
-	if (fds_is_connection(STDERR_FILENO)) {
-		null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-		if (null < 0 || dup2(null, STDERR_FILENO) < 0)
-			return failed(f, "put /dev/null on fd 2");
-		(void)close(null);
-	}
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (!among(fd, connection, 2) && fds_is_connection(fd) && put_null(fd, 0, f) < 0)
+			return -1;
 	each_fd(close_connection, NULL);
 	return 0;
 }
@@ -111,10 +149,8 @@ close_unless_kept(int fd, const void *arg)
 {
 	const struct kept *kept = arg;
 
-	for (size_t i = 0; i < kept->n; i++)
-		if (kept->fds[i] == fd)
-			return;
-	(void)close(fd);
+	if (!among(fd, kept->fds, kept->n))
+		(void)close(fd);
 }
 
 static int

@@ -12,22 +12,32 @@
 
 /*
  * Opens whichever of fds 0, 1 and 2 is closed on /dev/null, before anything
- * else is opened and lands there. Sets *missing to the first of 0 and 1 that
- * was closed, or to -1. Returns -1 with *f when that fails.
+ * else is opened and lands there; prog is to inherit it. closed[i] says that fd
+ * i was. Returns -1 with *f when that fails.
  */
-int fds_occupy(int *missing, struct fault *f);
+int fds_occupy(bool closed[3], struct fault *f);
 
 /* Whether fd is open. */
 bool fds_open(int fd);
 
-/* Whether fd is the same socket or pipe as fd 0 or fd 1. A terminal is none: it is where a person reads. */
+/* Says on which descriptors the connection is: `in` is read from, `out` written to. -1: on none. */
+void fds_connection(int in, int out);
+
+/* Whether fd is the same socket or pipe as one of these. A terminal is none: it is where a person reads. */
 bool fds_is_connection(int fd);
 
 /*
- * Takes the connection away from all descriptors but 0 and 1: fd 2 becomes
- * /dev/null, others are closed. So neither prog nor a message can write to it.
+ * Takes the connection away from all descriptors but these: of fds 0 to 2, what
+ * is the connection becomes /dev/null, others are closed. So neither prog nor a
+ * message can write to it.
  */
 int fds_hide_connection(struct fault *f);
+
+/* Where fd is closed, opens it on /dev/null, close-on-exec, so that nothing else lands there. */
+int fds_reserve(int fd, struct fault *f);
+
+/* Puts /dev/null on those of fds 0 to 2 that are not in keep[0..n). */
+int fds_silence(const int *keep, size_t n, struct fault *f);
 
 /* Closes every descriptor above 2 but those in keep[0..n), n at most 8. */
 void fds_close_others(const int *keep, size_t n);

@@ -12,18 +12,20 @@
 #include <unistd.h>
 
 static struct {
+	const char *program;
 	int fd; /* -1: syslog */
 	int verbosity;
 	char peer[128]; /* "" until there is a connection to speak of */
-} logger = {.fd = STDERR_FILENO, .verbosity = 1};
+} logger = {.program = "", .fd = STDERR_FILENO, .verbosity = 1};
 
 void
-log_start(bool use_syslog)
+log_start(const char *program, bool use_syslog)
 {
+	logger.program = program;
 	if (!use_syslog)
 		return;
 	logger.fd = -1;
-	openlog("s6-tlsd", LOG_PID | LOG_NDELAY, LOG_DAEMON);
+	openlog(program, LOG_PID | LOG_NDELAY, LOG_DAEMON);
 }
 
 void
@@ -72,7 +74,7 @@ log_line(enum log_level level, const char *fmt, ...)
 
 	if ((int)level > logger.verbosity)
 		return;
-	n = (size_t)snprintf(line, room, "s6-tlsd: %s: ", names[level]);
+	n = (size_t)snprintf(line, room, "%s: %s: ", logger.program, names[level]);
 	if (logger.peer[0])
 		n += (size_t)snprintf(line + n, room - n, "pid=%ld peer=%s ", (long)getpid(), logger.peer);
 	va_start(ap, fmt);
@@ -84,7 +86,7 @@ log_line(enum log_level level, const char *fmt, ...)
 		if (line[i] < 0x20 || line[i] > 0x7e)
 			line[i] = '?';
 	if (logger.fd < 0) {
-		syslog(priorities[level], "%s", line + strlen("s6-tlsd: "));
+		syslog(priorities[level], "%s", line + strlen(logger.program) + strlen(": "));
 		return;
 	}
 	line[n++] = '\n';

@@ -11,8 +11,8 @@
 
 enum log_level { LOG_LEVEL_FATAL, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
-/* Until it is called, messages go to stderr. `use_syslog` says that they must not. */
-void log_start(bool use_syslog);
+/* Messages go to stderr, or to syslog, and say that they are the program's (a name that stays the caller's). */
+void log_start(const char *program, bool use_syslog);
 
 /* Sends messages to fd from now on. */
 void log_to(int fd);

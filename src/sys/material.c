@@ -172,18 +172,20 @@ load_anchors(struct material *m, struct fault *f)
 		return load_directory(directory, &m->anchors, f);
 	if (file && *file)
 		return load_certs("CAFILE", &m->anchors, f);
-	return fault_set(f, FAULT_USAGE, "client certificates need CADIR or CAFILE, and neither is set");
+	return fault_set(f, FAULT_USAGE, "verification needs CADIR or CAFILE, and neither is set");
 }
 
 int
 material_load(struct material *m, const struct config *config, bool key, struct fault *f)
 {
 	*m = (struct material){0};
-	if ((key && material_load_key(&m->key, f) < 0) || load_certs("CERTFILE", &m->chain, f) < 0 ||
-	    (config->verify != VERIFY_NONE && load_anchors(m, f) < 0)) {
+	/* The key last, as where it is read later. */
+	if ((config->certificate && load_certs("CERTFILE", &m->chain, f) < 0) ||
+	    (config->verify != VERIFY_NONE && load_anchors(m, f) < 0) || (key && material_load_key(&m->key, f) < 0)) {
 		material_wipe(m);
 		return -1;
 	}
-	warn_validity(&m->chain.v[0]);
+	if (m->chain.n > 0)
+		warn_validity(&m->chain.v[0]);
 	return 0;
 }

@@ -13,13 +13,14 @@
 
 struct material {
 	struct blob key;      /* empty where it is read later */
-	struct blobs chain;   /* leaf first */
+	struct blobs chain;   /* leaf first; empty where none is shown */
 	struct blobs anchors; /* empty where none are needed */
 };
 
 /*
- * Reads what a server with this configuration needs, the private key only where
- * it is asked for. Warns by the log. Returns -1 with *f; *m is then empty.
+ * Reads what the configuration needs: own certificates, trust anchors, and the
+ * private key only where it is asked for. Warns by the log. Returns -1 with *f;
+ * *m is then empty.
  */
 int material_load(struct material *m, const struct config *config, bool key, struct fault *f);
 

@@ -12,7 +12,9 @@
 #include "sys/fds.h"
 #include "sys/log.h"
 #include "sys/material.h"
+#include "sys/peer.h"
 #include "sys/seal.h"
+#include "sys/terminal.h"
 #include "sys/worker.h"
 
 #include <errno.h>
@@ -34,8 +36,12 @@ struct monitor {
 	struct signer *signer; /* NULL: the engine has the key */
 	int64_t start;
 	int channel;	    /* to the engine; -1 when it has hung up */
-	int ends[2];	    /* prog's of the pipes, until they are fds 0 and 1 */
+	int ends[2];	    /* prog's of the pipes, until they are where prog expects them */
 	pid_t engine, prog; /* 0: not running */
+	bool dials;	    /* the engine makes the connection, */
+	bool connected;	    /* and has, */
+	int64_t dial_by;    /* by this moment at most; -1: whenever */
+	struct ucspi tcp;   /* to there */
 	bool up;	    /* the engine has reported the handshake */
 	bool reported;	    /* the engine has said how it ended */
 	bool asked;	    /* the engine asked once whether prog has exited */
@@ -116,8 +122,8 @@ start_engine(struct monitor *m, struct engine_context *context, struct fault *f)
 	if (m->engine < 0)
 		return fault_set(f, FAULT_SYSTEM, "cannot fork: %s", strerror(errno));
 	if (m->engine == 0) {
-		struct loop_fds fds = {.wire_in = STDIN_FILENO,
-		    .wire_out = STDOUT_FILENO,
+		struct loop_fds fds = {.wire_in = m->dials ? -1 : m->config->rfd,
+		    .wire_out = m->dials ? -1 : m->config->wfd,
 		    .prog_in = to_prog[1],
 		    .prog_out = from_prog[0],
 		    .channel = channel[1],
@@ -136,14 +142,16 @@ start_engine(struct monitor *m, struct engine_context *context, struct fault *f)
 	return 0;
 }
 
-/* Fds 0 and 1 become prog's ends of the pipes: the monitor keeps nothing of the network. */
+/* The connection's descriptors become prog's ends of the pipes: the monitor keeps nothing of the network. */
 static int
 leave_network(struct monitor *m, struct fault *f)
 {
-	for (int fd = 0; fd < 2; fd++) {
-		if (dup2(m->ends[fd], fd) < 0)
+	const int places[] = {m->config->rfd, m->config->wfd};
+
+	for (int i = 0; i < 2; i++) {
+		if (dup2(m->ends[i], places[i]) < 0)
 			return fault_set(f, FAULT_SYSTEM, "cannot move a pipe: %s", strerror(errno));
-		fds_close(&m->ends[fd]);
+		fds_close(&m->ends[i]);
 	}
 	return 0;
 }
@@ -193,20 +201,54 @@ spawn_script(struct monitor *m, char *const *env)
 	return error;
 }
 
-/* Runs prog with what it is to know, and gives up what is not needed for the rest. */
+/* Where no program was given, a child of ours takes its place between the pipes and the terminal. */
 static int
-start_prog(struct monitor *m, const struct session *session, struct fault *f)
+spawn_terminal(struct monitor *m)
 {
-	char **env = environment_plan(environ, session, m->config->keep);
-	int error = env ? spawn(m, m->config->prog, env) : ENOMEM;
+	m->prog = fork();
+	if (m->prog == 0)
+		terminal_run(m->config->rfd, m->config->wfd, m->config->log_fd, m->privileges, &m->mask);
+	if (m->prog > 0)
+		return 0;
+	m->prog = 0;
+	return errno;
+}
+
+static int
+spawn_prog(struct monitor *m, const struct session *session)
+{
+	const struct config *c = m->config;
+	char **env = environment_plan(environ, session, m->dials ? &m->tcp : NULL, c->local_name, c->keep);
+	int error = env ? spawn(m, c->prog, env) : ENOMEM;
 
 	if (error == ENOEXEC)
 		error = spawn_script(m, env);
 	free(env);
-	(void)close(STDIN_FILENO);
-	(void)close(STDOUT_FILENO);
+	return error;
+}
+
+/* What is prog's alone from now on: who waits for the end of its output must not wait for us. */
+static void
+leave_to_prog(const struct monitor *m)
+{
+	const int fds[] = {STDIN_FILENO, STDOUT_FILENO, m->config->rfd, m->config->wfd};
+
+	for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+		if (fds[i] != m->config->log_fd)
+			(void)close(fds[i]);
+}
+
+/* Runs prog with what it is to know, and gives up what is not needed for the rest. */
+static int
+start_prog(struct monitor *m, const struct session *session, struct fault *f)
+{
+	bool given = m->config->prog != NULL;
+	int error = given ? spawn_prog(m, session) : spawn_terminal(m);
+
+	leave_to_prog(m);
 	if (error)
-		return fault_set(f, FAULT_SYSTEM, "cannot run %s: %s", m->config->prog[0], strerror(error));
+		return fault_set(
+		    f, FAULT_SYSTEM, "cannot run %s: %s", given ? m->config->prog[0] : "the terminal", strerror(error));
 	m->outcome.ran = true;
 	log_line(LOG_LEVEL_DEBUG, "event=start prog=%ld", (long)m->prog);
 	return privileges_drop(m->privileges, f) < 0 ? -1 : seal_monitor(f);
@@ -236,12 +278,42 @@ tell(struct monitor *m, enum message_type type)
 
 /* -- the engine's messages ----------------------------------------------- */
 
+/* Appends " key=value" where there is a value; "quote" is put around it. Returns the length with it. */
+static size_t
+add_word(char *out, size_t size, size_t n, bool there, const char *key, const char *quote, const char *value)
+{
+	int added = there ? snprintf(out + n, size - n, " %s=%s%s%s", key, quote, value, quote) : 0;
+
+	return added > 0 && (size_t)added < size - n ? n + (size_t)added : n;
+}
+
 static void
 log_handshake(const struct monitor *m, const struct session *s)
 {
-	log_line(LOG_LEVEL_INFO, "event=handshake protocol=%s cipher=%s%s%s%s%s%s ms=%" PRId64, s->protocol, s->cipher,
-	    s->has_sni ? " sni=" : "", s->has_sni ? s->sni : "", s->has_peer ? " subject=\"" : "",
-	    s->has_peer ? s->subject : "", s->has_peer ? "\"" : "", clock_ms() - m->start);
+	static char words[2 * SESSION_MAX];
+	size_t n = 0;
+
+	words[0] = '\0';
+	n = add_word(words, sizeof words, n, s->has_sni, "sni", "", s->sni);
+	n = add_word(words, sizeof words, n, s->has_peer, "subject", "\"", s->subject);
+	n = add_word(words, sizeof words, n, s->has_names, "names", "\"", s->names);
+	(void)add_word(words, sizeof words, n, s->has_names, "expires", "", s->expires);
+	log_line(LOG_LEVEL_INFO, "event=handshake protocol=%s cipher=%s%s ms=%" PRId64, s->protocol, s->cipher, words,
+	    clock_ms() - m->start);
+}
+
+/* The time of the connection counts from here. */
+static void
+take_connected(struct monitor *m)
+{
+	char peer[128];
+
+	m->connected = true;
+	m->dial_by = -1;
+	m->start = clock_ms();
+	peer_format(m->tcp.remote_ip, m->tcp.remote_port, peer, sizeof peer);
+	log_peer(peer);
+	log_line(LOG_LEVEL_DEBUG, "event=connect local=%s port=%s", m->tcp.local_ip, m->tcp.local_port);
 }
 
 static void
@@ -260,7 +332,7 @@ take_up(struct monitor *m, const struct session *session)
 	forget_key(m);
 	if (!m->engine)
 		return; /* it died meanwhile: prog never runs */
-	if (m->outcome.signal) {
+	if (m->outcome.signal || m->outcome.fault != FAULT_NONE) {
 		tell(m, MSG_NOT_RUN);
 		return;
 	}
@@ -298,9 +370,14 @@ take_message(struct monitor *m, const unsigned char *message, size_t n)
 
 	switch (message[0]) {
 	case MSG_UP:
-		if (m->up || m->reported || message_read_up(in, &session) < 0)
+		if (m->up || m->reported || m->dials != m->connected || message_read_up(in, &session) < 0)
 			return false;
 		take_up(m, &session);
+		return true;
+	case MSG_CONNECTED:
+		if (!m->dials || m->connected || m->reported || message_read_connected(in, &m->tcp) < 0)
+			return false;
+		take_connected(m);
 		return true;
 	case MSG_END:
 		if (m->reported || message_read_end(in, &m->report) < 0)
@@ -423,7 +500,8 @@ heed_signals(struct monitor *m)
 	if (!m->outcome.signal) {
 		m->outcome.signal = told_to_end;
 		tell(m, MSG_STOP);
-		expect_exit(m, (int64_t)m->config->linger_ms + PATIENCE_MS);
+		/* Who still makes a connection has nobody to end it with, and does not listen. */
+		expect_exit(m, m->dials && !m->connected ? 0 : (int64_t)m->config->linger_ms + PATIENCE_MS);
 		if (m->prog)
 			(void)kill(m->prog, told_to_end); /* fails where the ids do not allow it: prog has its EOF */
 	}
@@ -444,25 +522,53 @@ log_end(const struct monitor *m, int code)
 	    clock_ms() - m->start, code < 0 ? "signal" : "code", code < 0 ? -code : code);
 }
 
+/* It is too late for a connection, but for one that the engine has told of by now. */
+static void
+give_up_dialing(struct monitor *m)
+{
+	char text[FAULT_TEXT];
+
+	read_channel(m);
+	if (m->connected)
+		return;
+	m->dial_by = -1;
+	(void)snprintf(text, sizeof text, "cannot connect to %s port %s: not done, look-ups included, after %d s",
+	    m->config->host, m->config->port, m->config->connect_s);
+	give_fault(m, FAULT_SYSTEM, text);
+	expect_exit(m, 0);
+}
+
+/* The sooner of two times left; -1: never. */
+static int64_t
+sooner(int64_t a, int64_t b)
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
+static int64_t
+left(int64_t at, int64_t now)
+{
+	return at < 0 ? -1 : at > now ? at - now : 0;
+}
+
 /* Does what it is time for. Returns the time until the next such moment in ms, or -1. */
 static int64_t
 keep_time(struct monitor *m)
 {
-	int64_t now = clock_ms(), next = -1;
+	int64_t now = clock_ms(), next;
 
 	if (m->answer_at >= 0 && now >= m->answer_at) {
 		m->answer_at = -1;
 		tell(m, MSG_ALIVE);
 	}
+	if (m->dial_by >= 0 && now >= m->dial_by)
+		give_up_dialing(m);
 	if (m->engine && m->patience >= 0 && now >= m->patience && !m->killed) {
 		m->killed = true;
 		(void)kill(m->engine, SIGKILL);
 	}
-	if (m->answer_at >= 0)
-		next = m->answer_at - now;
-	if (m->engine && m->patience >= 0 && !m->killed && (next < 0 || m->patience - now < next))
-		next = m->patience - now;
-	return next;
+	next = sooner(left(m->answer_at, now), left(m->dial_by, now));
+	return m->engine && !m->killed ? sooner(next, left(m->patience, now)) : next;
 }
 
 /* Children first: what an engine said before it died is heard when its death is known. */
@@ -526,7 +632,7 @@ tell_weakness(const struct monitor *m)
 	if (m->privileges->root && !m->privileges->drop)
 		log_line(LOG_LEVEL_INFO,
 		    "TLS_UID and TLS_GID are not set: the engine keeps uid 0, without capabilities and groups");
-	if (!m->signer)
+	if (m->config->certificate && !m->signer)
 		log_line(LOG_LEVEL_INFO, "the engine holds the private key: %s cannot sign elsewhere",
 		    engine_backend_name());
 }
@@ -539,6 +645,8 @@ monitor_run(const struct connection *c)
 	    .signer = c->signer,
 	    .start = c->start,
 	    .channel = -1,
+	    .dials = c->config->host != NULL,
+	    .dial_by = c->config->connect_s ? c->start + (int64_t)c->config->connect_s * 1000 : -1,
 	    .answer_at = -1,
 	    .patience = -1};
 	struct fault f;

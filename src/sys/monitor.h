@@ -16,16 +16,17 @@
 /* What a connection is made from. */
 struct connection {
 	struct engine_context *context; /* the monitor frees it */
-	struct signer *signer;		/* NULL: the context holds the key */
-	const struct blob *leaf;	/* the certificate that the key has to belong to */
+	struct signer *signer;		/* NULL: the context holds the key, if there is one */
+	const struct blob *leaf;	/* the certificate that the key has to belong to; NULL: there is none */
 	const struct config *config;
 	const struct privileges *privileges;
 	int64_t start; /* the moment, of clock_ms, from which its time counts */
 };
 
 /*
- * Runs the connection on fds 0 and 1 to its end. The engine is forked before
- * the key is read, and reads nothing before the key is found to be in order.
+ * Runs the connection, on the descriptors of its configuration or one that the
+ * engine makes, to its end. The engine is forked before the key is read, and
+ * hears nothing from the network before the key is found to be in order.
  * Returns the exit code, or -n when the program has to die of signal n.
  * Failures have been logged.
  */

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -93,18 +94,26 @@ drop_bounding_set(struct fault *f)
 	return 0;
 }
 
+/* Leaves those of the set `keep`, bits of the first word, that there are. */
 static int
-drop_capabilities(struct fault *f)
+drop_capabilities(uint32_t keep, struct fault *f)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
 
 	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); /* empty anyway once the others are */
+	if (keep && syscall(SYS_capget, &header, data) < 0)
+		return failed(f, "read capabilities");
+	keep &= data[0].permitted;
+	memset(data, 0, sizeof data);
+	data[0].effective = data[0].permitted = keep;
 	if (syscall(SYS_capset, &header, data) < 0)
 		return failed(f, "drop capabilities");
 	memset(data, 0xff, sizeof data);
 	if (syscall(SYS_capget, &header, data) < 0)
 		return failed(f, "read capabilities");
+	data[0].effective &= ~keep;
+	data[0].permitted &= ~keep;
 	for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
 		if (data[i].effective || data[i].permitted || data[i].inheritable)
 			return fault_set(f, FAULT_SYSTEM, "capabilities were not dropped");
@@ -112,7 +121,7 @@ drop_capabilities(struct fault *f)
 }
 
 int
-privileges_shed(const struct privileges *p, struct fault *f)
+privileges_shed(const struct privileges *p, bool binds, struct fault *f)
 {
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
@@ -122,5 +131,16 @@ privileges_shed(const struct privileges *p, struct fault *f)
 	/* A set-id start must not leave a second id to go back to. */
 	if (!p->drop && (setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0))
 		return failed(f, "settle on one uid and gid");
-	return privileges_drop(p, f) < 0 ? -1 : drop_capabilities(f);
+	/* Else the change of ids takes all capabilities. What is kept here is lost to an exec, and to finish. */
+	if (binds && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+		return failed(f, "keep a capability");
+	if (privileges_drop(p, f) < 0)
+		return -1;
+	return drop_capabilities(binds ? UINT32_C(1) << CAP_NET_BIND_SERVICE : 0, f);
+}
+
+int
+privileges_finish(struct fault *f)
+{
+	return drop_capabilities(0, f);
 }

@@ -25,8 +25,14 @@ int privileges_plan(struct privileges *p, struct fault *f);
  */
 int privileges_drop(const struct privileges *p, struct fault *f);
 
-/* For the process that faces the network: as above, and whoever it is, no capability and (from root) no group is left.
+/*
+ * For the process that faces the network: as above, and whoever it is, no
+ * capability and (from root) no group is left; with `binds`, the capability to
+ * use a low port stays, where it was there, until privileges_finish.
  */
-int privileges_shed(const struct privileges *p, struct fault *f);
+int privileges_shed(const struct privileges *p, bool binds, struct fault *f);
+
+/* Leaves no capability. */
+int privileges_finish(struct fault *f);
 
 #endif

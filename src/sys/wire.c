@@ -90,7 +90,7 @@ close_both(struct wire *w)
 {
 	if (w->in >= 0)
 		(void)close(w->in);
-	if (w->out >= 0)
+	if (w->out >= 0 && w->out != w->in)
 		(void)close(w->out);
 	w->in = w->out = -1;
 }

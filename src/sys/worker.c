@@ -6,6 +6,8 @@
 
 #include "core/message.h"
 #include "sys/channel.h"
+#include "sys/clock.h"
+#include "sys/dial.h"
 #include "sys/fds.h"
 #include "sys/seal.h"
 #include "sys/signer.h"
@@ -40,23 +42,32 @@ set_signals(const sigset_t *mask)
 	(void)sigprocmask(SIG_SETMASK, mask, NULL);
 }
 
+/* Has `signal` come when the monitor dies. */
 static int
-set_up(const struct loop_fds *fds, const struct config *config, const struct privileges *privileges, pid_t parent,
-    struct fault *f)
+outlive_nobody(int signal, pid_t parent, struct fault *f)
 {
-	const int keep[] = {fds->prog_in, fds->prog_out, fds->channel, fds->signer};
-
-	fds_close_others(keep, sizeof keep / sizeof *keep);
-	if (fds->signer >= 0 && signer_limit(fds->signer, (unsigned)config->handshake_ms, f) < 0)
-		return -1;
-	if (privileges_shed(privileges, f) < 0)
-		return -1;
-	/* After the change of ids, which clears it. */
-	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
+	if (prctl(PR_SET_PDEATHSIG, signal) < 0)
 		return fault_set(f, FAULT_SYSTEM, "cannot ask for a parent-death signal");
 	if (getppid() != parent)
 		return fault_set(f, FAULT_SYSTEM, "the monitor died");
 	return 0;
+}
+
+static int
+set_up(const struct loop_fds *fds, const struct config *config, const struct privileges *privileges, pid_t parent,
+    struct fault *f)
+{
+	const int keep[] = {fds->wire_in, fds->wire_out, fds->prog_in, fds->prog_out, fds->channel, fds->signer};
+
+	fds_close_others(keep, sizeof keep / sizeof *keep);
+	if (fds_silence(keep, sizeof keep / sizeof *keep, f) < 0)
+		return -1;
+	if (fds->signer >= 0 && signer_limit(fds->signer, (unsigned)config->handshake_ms, f) < 0)
+		return -1;
+	if (privileges_shed(privileges, config->local_port != NULL, f) < 0)
+		return -1;
+	/* After the change of ids, which clears it. Who makes a connection hears nothing else meanwhile. */
+	return outlive_nobody(fds->wire_in < 0 ? SIGKILL : SIGTERM, parent, f);
 }
 
 static void
@@ -82,26 +93,80 @@ told_to_start(int channel)
 	return n == 1 && message[0] == MSG_START;
 }
 
+/* Makes the connection, which the monitor learns of, and needs no more privileges then. */
+static int
+connect_wire(struct loop_fds *fds, const struct config *c, pid_t parent, struct fault *f)
+{
+	static unsigned char message[MESSAGE_MAX];
+	const struct dial d = {.host = c->host,
+	    .port = c->port,
+	    .family = c->family,
+	    .local_ip = c->local_ip,
+	    .local_port = c->local_port,
+	    .nodelay = c->nodelay,
+	    .qualify = !c->unqualified,
+	    .lookup = c->prog && !c->no_lookup, /* nobody else would read them */
+	    .local_name = c->local_name,
+	    .first_s = c->round_s[0],
+	    .second_s = c->round_s[1]};
+	struct ucspi tcp;
+	long n;
+
+	fds->wire_in = fds->wire_out = dial(&d, &tcp, f);
+	if (fds->wire_in < 0 || privileges_finish(f) < 0 || outlive_nobody(SIGTERM, parent, f) < 0)
+		return -1;
+	n = message_connected(message, &tcp);
+	if (n < 0 || channel_send(fds->channel, message, (size_t)n) < 0)
+		return fault_set(f, FAULT_SYSTEM, "cannot tell of the connection");
+	return 0;
+}
+
+/*
+ * Whoever gets a connection is sealed before anything else; whoever makes it,
+ * who asks name servers for addresses, when that is done, and does it only when
+ * the monitor has found all in order. Returns 1 to begin, 0 not to, -1 with *f.
+ */
+static int
+get_ready(struct loop_fds *fds, const struct config *config, pid_t parent, int64_t *start, struct fault *f)
+{
+	bool dials = fds->wire_in < 0;
+
+	if (!dials && seal_engine(f) < 0)
+		return -1;
+	if (!told_to_start(fds->channel))
+		return 0;
+	if (!dials)
+		return 1;
+	if (connect_wire(fds, config, parent, f) < 0 || seal_engine(f) < 0)
+		return -1;
+	*start = clock_ms();
+	return 1;
+}
+
 _Noreturn void
 worker_run(struct engine_context *context, const struct loop_fds *fds, const struct config *config,
     const struct privileges *privileges, const sigset_t *mask, pid_t parent, int64_t start)
 {
+	struct loop_fds own = *fds;
 	struct engine *e = NULL;
 	struct fault f;
+	int ready = -1;
 
 	set_signals(mask);
-	if (set_up(fds, config, privileges, parent, &f) == 0)
+	if (set_up(&own, config, privileges, parent, &f) == 0)
 		e = engine_open(context, &f);
 	/* The one copy of the key that is left goes when the handshake is over. */
 	engine_context_wipe(context);
-	/* Opening an engine may read files; nothing comes from the network before the loop. */
-	if (!e || seal_engine(&f) < 0)
-		report(fds->channel, &f);
-	else if (told_to_start(fds->channel))
-		loop_run(e, fds, config, start);
+	/* Opening an engine may read files; nothing comes from the peer before the loop. */
+	if (e)
+		ready = get_ready(&own, config, parent, &start, &f);
+	if (ready < 0)
+		report(own.channel, &f);
+	else if (ready)
+		loop_run(e, &own, config, start);
 	engine_free(e);
 	engine_context_free(context);
-	(void)close(fds->signer); /* the loop may have */
-	(void)close(fds->channel);
+	(void)close(own.signer); /* the loop may have */
+	(void)close(own.channel);
 	exit(0);
 }

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEEP = 1, SNI = 2, PEER = 4 };
+enum { KEEP = 1, SNI = 2, PEER = 4, TCP = 8, HOSTS = 16, NAMED = 32 };
 
 /* Whether the text, up to its '=', is among the words, each with a space on either side. */
 static bool
@@ -27,8 +27,12 @@ among(const char *variable, const char *words)
 }
 
 static bool
-dropped(const char *variable, bool keep)
+dropped(const char *variable, bool keep, bool tcp)
 {
+	if (tcp &&
+	    among(variable, " PROTO TCPLOCALIP TCPLOCALPORT TCPLOCALHOST TCPREMOTEIP TCPREMOTEPORT TCPREMOTEHOST "
+			    "TCPREMOTEINFO "))
+		return true;
 	if (among(
 		variable, " SSL_PROTOCOL SSL_CIPHER SSL_TLS_SNI_SERVERNAME SSL_PEER_CERT_HASH SSL_PEER_CERT_SUBJECT "))
 		return true;
@@ -43,21 +47,34 @@ check(char *const old[], unsigned choice)
 {
 	static const struct session like = {
 	    .protocol = "TLSv1.3", .cipher = "TLS_X", .sni = "a.b", .hash = "SHA256:0", .subject = "CN=a,O=b"};
+	static const struct ucspi from = {.local_ip = "::1",
+	    .local_port = "1",
+	    .remote_ip = "::2",
+	    .remote_port = "2",
+	    .local_host = "l",
+	    .remote_host = "r"};
 	static struct session session;
+	struct ucspi tcp = from;
+	bool connected = choice & TCP, hosts = choice & HOSTS, named = choice & NAMED;
 	const struct {
 		bool there;
 		const char *variable;
 	} written[] = {{true, "SSL_PROTOCOL=TLSv1.3"}, {true, "SSL_CIPHER=TLS_X"},
 	    {choice & SNI, "SSL_TLS_SNI_SERVERNAME=a.b"}, {choice & PEER, "SSL_PEER_CERT_HASH=SHA256:0"},
-	    {choice & PEER, "SSL_PEER_CERT_SUBJECT=CN=a,O=b"}};
+	    {choice & PEER, "SSL_PEER_CERT_SUBJECT=CN=a,O=b"}, {connected, "PROTO=TCP"}, {connected, "TCPLOCALIP=::1"},
+	    {connected, "TCPLOCALPORT=1"}, {connected, "TCPREMOTEIP=::2"}, {connected, "TCPREMOTEPORT=2"},
+	    {connected && named, "TCPLOCALHOST=me"}, {connected && hosts && !named, "TCPLOCALHOST=l"},
+	    {connected && hosts, "TCPREMOTEHOST=r"}};
 
 	session = like;
 	session.has_sni = choice & SNI;
 	session.has_peer = choice & PEER;
-	char **plan = environment_plan(old, &session, choice & KEEP), **next = plan;
+	tcp.has_local_host = tcp.has_remote_host = hosts;
+	char **plan = environment_plan(old, &session, connected ? &tcp : NULL, named ? "me" : NULL, choice & KEEP),
+	     **next = plan;
 	CHECK(plan != NULL);
 	for (; *old != NULL; old++)
-		if (!dropped(*old, choice & KEEP))
+		if (!dropped(*old, choice & KEEP, connected))
 			CHECK(*next++ == *old);
 	for (size_t i = 0; i < sizeof written / sizeof *written; i++)
 		if (written[i].there)

@@ -36,6 +36,8 @@ check_up(struct span in, const struct session *s)
 	CHECK(strncmp(s->cipher, "TLS_", 4) == 0 && printable(s->cipher));
 	CHECK(printable(s->sni) && printable(s->hash) && printable(s->subject));
 	CHECK(s->has_sni ? dnsname_valid((const unsigned char *)s->sni, strlen(s->sni), lower) : s->sni[0] == '\0');
+	CHECK(printable(s->names) && printable(s->expires) && (!s->has_names || s->has_peer));
+	CHECK(!strpbrk(s->names, " \"") && strlen(s->expires) == (s->has_names ? 20 : 0));
 	CHECK(strlen(s->hash) == (s->has_peer ? 71 : 0));
 	check_same(out, message_up(out, s), in);
 }

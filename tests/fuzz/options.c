@@ -1,10 +1,11 @@
 /*
  * Fuzzes options_parse with command lines: words end at a NUL or a newline. The
- * first two bytes choose the room for usage and help. Checks that what is
+ * first two bytes choose the room for usage and help, the first the program as well. Checks that what is
  * accepted is in range, that what is not is told in one line, and that no text
  * is cut.
  */
 #include "core/options.h"
+#include "core/address.h"
 
 #include "fuzz.h"
 
@@ -30,7 +31,10 @@ split(const uint8_t *data, size_t n, size_t *words)
 static void
 check_config(const struct config *c, char *const argv[], size_t words)
 {
-	const int numbers[] = {c->verbosity, c->idle_ms, c->handshake_ms, c->linger_ms};
+	const int numbers[] = {c->verbosity, c->idle_ms, c->handshake_ms, c->linger_ms, c->rfd, c->wfd, c->round_s[0],
+	    c->round_s[1], c->connect_s};
+	char lower[DNSNAME_SIZE];
+	unsigned char octets[16];
 
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
 		CHECK(numbers[i] >= 0 && numbers[i] <= OPTION_MAX);
@@ -40,21 +44,29 @@ check_config(const struct config *c, char *const argv[], size_t words)
 	CHECK((c->enforce == 0 || c->enforce == 1) && (c->keep == 0 || c->keep == 1));
 	CHECK(c->sandbox >= SANDBOX_TRY && c->sandbox <= SANDBOX_OFF);
 	CHECK(c->show >= SHOW_NONE && c->show <= SHOW_BACKEND);
+	CHECK(c->rfd != c->wfd || c->show != SHOW_NONE);
+	CHECK(!c->servername[0] || address_parse(c->servername, octets) > 0 ||
+	      dnsname_valid((const unsigned char *)c->servername, strlen(c->servername), lower));
+	CHECK(!c->local_ip || address_parse(c->local_ip, octets) > 0);
+	if (c->program == TLSCLIENT && c->show == SHOW_NONE)
+		CHECK(c->host && *c->host && c->port && *c->port);
+	if (c->program == TLSCLIENT && c->show == SHOW_NONE && c->verify && !c->any_name)
+		CHECK(c->servername[0]);
 	if (c->show != SHOW_NONE)
 		CHECK(c->prog == NULL);
-	else
+	else if (c->prog || c->program != TLSCLIENT)
 		CHECK(c->prog > argv && c->prog < argv + words && *c->prog != NULL);
 }
 
 /* The text whole in a room of exactly that size, or nothing. */
 static void
-check_text(int (*print)(char *, size_t), size_t size)
+check_text(int (*print)(enum program, char *, size_t), enum program program, size_t size)
 {
 	char whole[8192], *out = malloc(size + (size == 0));
-	int want = print(whole, sizeof whole), got;
+	int want = print(program, whole, sizeof whole), got;
 
 	CHECK(out != NULL && want > 0 && whole[want] == '\0');
-	got = print(out, size);
+	got = print(program, out, size);
 	CHECK(got == ((size_t)want < size ? want : -1));
 	CHECK(got < 0 || strcmp(out, whole) == 0);
 	free(out);
@@ -65,15 +77,17 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	struct config config;
 	struct fault f = {0};
+	enum program program;
 	size_t words;
 
 	if (n < 2)
 		return 0;
-	check_text(options_usage, (size_t)(data[0] << 8 | data[1]) % 8192);
-	check_text(options_help, (size_t)(data[0] << 8 | data[1]) % 8192);
+	program = (enum program)(1U << data[0] % 3);
+	check_text(options_usage, program, (size_t)(data[0] << 8 | data[1]) % 8192);
+	check_text(options_help, program, (size_t)(data[0] << 8 | data[1]) % 8192);
 
 	char **argv = split(data + 2, n - 2, &words);
-	if (options_parse(&config, argv, &f) == 0) {
+	if (options_parse(program, &config, argv, &f) == 0) {
 		check_config(&config, argv, words);
 		CHECK(f.code == FAULT_NONE);
 	} else {

@@ -18,6 +18,10 @@ check(struct span der, int64_t now)
 	enum validity v = validity_at(der, now), first = validity_at(der, INT64_MIN),
 		      last = validity_at(der, INT64_MAX);
 
+	char until[VALIDITY_SIZE];
+
+	CHECK((validity_until(der, until) == 0) == (v != VALIDITY_UNKNOWN));
+	CHECK(v == VALIDITY_UNKNOWN || (strlen(until) == sizeof until - 1 && strspn(until, "0123456789-T:Z") == 20));
 	CHECK(first == (v == VALIDITY_UNKNOWN ? v : VALIDITY_EARLY));
 	CHECK(last == (v == VALIDITY_UNKNOWN ? v : VALIDITY_EXPIRED));
 	if (now > INT64_MIN)

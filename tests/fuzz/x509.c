@@ -4,6 +4,7 @@
  * extensions, so that what is inside is reached at once.
  */
 #include "core/x509.h"
+#include "core/refusal.h"
 
 #include "fuzz.h"
 
@@ -12,6 +13,41 @@
 static const enum x509_extension kinds[] = {
     X509_KEY_USAGE, X509_ALT_NAME, X509_BASIC_CONSTRAINTS, X509_NAME_CONSTRAINTS, X509_EXTENDED_KEY_USAGE};
 static const char *const names[] = {"a", "www.example.org", "*.example.org", "192.0.2.1", "::1", ".", "..", ""};
+
+/* Whatever room there is, the text keeps to it, has nothing that a log must not have, and says when it was cut. */
+static void
+check_text(struct span der, size_t size)
+{
+	char *out = malloc(size), *whole = malloc(3 * der.n + 5 + 40 * der.n);
+	long n, all;
+
+	CHECK(out != NULL && whole != NULL);
+	n = x509_names_text(der, ",", out, size);
+	all = x509_names_text(der, ",", whole, 3 * der.n + 5 + 40 * der.n);
+	CHECK((n < 0) == (all < 0) && strlen(out) == (n < 0 ? 0 : (size_t)n) && (n < 0 || (size_t)n < size));
+	CHECK(printable(out) && printable(whole) && !strpbrk(whole, " \""));
+	CHECK(n < 0 || strcmp(out, whole) == 0 || (n >= 3 && strcmp(out + n - 3, "...") == 0));
+	CHECK(n < 4 || strcmp(out, whole) == 0 || strncmp(out, whole, (size_t)n - 3) == 0);
+	free(out);
+	free(whole);
+}
+
+/* What is composed of it for people. */
+static void
+check_refusal(struct span der)
+{
+	char text[REFUSAL_SIZE];
+	struct refused_chain c = {&der, &der, 1, 1, true, 0};
+	size_t anchor;
+
+	refusal_name(der, "www.example.org", text);
+	CHECK(printable(text) && strncmp(text, "it is not for www.example.org, ", 31) == 0);
+	CHECK(refusal_text(refusal_of_chain(&c, &anchor), true) && anchor == 0);
+	c.anchors_n = 0;
+	CHECK(refusal_text(refusal_of_chain(&c, &anchor), true) && anchor == 0);
+	CHECK(refusal_of_leaf(der, true, NULL) ==
+	      (x509_purpose(der, true) && x509_signs_handshakes(der) ? REFUSAL_NONE : REFUSAL_USAGE));
+}
 
 /* No answer depends on anything but the bytes, and what is found is among them. */
 static void
@@ -32,6 +68,9 @@ check(struct span der)
 	(void)x509_signs_certificates(der);
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		(void)x509_names(der, names[i]);
+	for (size_t size = 5; size < 60; size += 11)
+		check_text(der, size);
+	check_refusal(der);
 }
 
 /* The bytes, 60 at most, as the value of the extension. */

@@ -33,5 +33,5 @@ WORDS = {
     "signs_elsewhere": "holds the private key",
     "name_constraints": "name constraints is refused",
     "late_alerts": "No alert after the handshake",
-    "replies_after_close_notify": "No output after the client's close_notify",
+    "replies_after_close_notify": "No output after the peer's close_notify",
 }

@@ -1,7 +1,9 @@
 import pytest
 
-pytest.register_assert_rewrite("harness")
+pytest.register_assert_rewrite("harness", "apart")
 
+import harness  # noqa: E402
+from apart import names  # noqa: E402, F401 (a fixture)
 from harness import ENDS, Blob, Pki, VERSIONS  # noqa: E402
 
 
@@ -26,3 +28,24 @@ def version(request):
 def close(request):
     """The two ways of sending prog's EOF, -s and -S; ENDS says what the client sees."""
     return request.param
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "server_only: not for the client, in a module for both")
+    config.addinivalue_line("markers", "both_roles: for the client too, in a module that is not")
+
+
+def pytest_generate_tests(metafunc):
+    """A module with ROLES is run with the program in each of them, and so is a test that is marked so."""
+    both = metafunc.definition.get_closest_marker("both_roles") and ["server", "client"]
+    roles = both or getattr(metafunc.module, "ROLES", None)
+    if roles and not metafunc.definition.get_closest_marker("server_only"):
+        metafunc.parametrize("role", roles, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def role(request):
+    """The program's role: "server" unless the test's module has ROLES."""
+    harness.ROLE = getattr(request, "param", "server")
+    yield harness.ROLE
+    harness.ROLE = "server"

@@ -1,12 +1,14 @@
-"""What the program tests share: certificates, a running s6-tlsd, a TLS client.
+"""What the program tests share: certificates, a running program, its TLS peer.
 
-The client speaks TLS through memory BIOs, so that a test decides by itself
+The program is s6-tlsd and the peer a client; or, where a test is run in that ROLE, the program is
+s6-tlsc and the peer a server. The peer speaks TLS through memory BIOs, so that a test decides by itself
 when a record, a close_notify, a FIN or a RST goes out. Every wait is for an
 event and bounded by LIMIT, which is never reached when all is well.
 """
 
 import contextlib
 import datetime
+import fcntl
 import hashlib
 import ipaddress
 import os
@@ -33,6 +35,7 @@ from abilities import ABILITIES
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.environ.get("S6_TLSD", os.path.join(ROOT, "build", "s6-tlsd"))
+TLSC, TLSCLIENT = (os.path.join(os.path.dirname(PROGRAM), name) for name in ("s6-tlsc", "s6-tlsclient"))
 SANITIZED = "S6_TLSD_SANITIZED" in os.environ
 LIMIT = float(os.environ.get("S6_TLSD_LIMIT", "60"))
 BACKEND = subprocess.run([PROGRAM, "--backend"], stdout=subprocess.PIPE, text=True, check=True).stdout.split(":")[0]
@@ -41,6 +44,11 @@ TLS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 VERSIONS = ["1.2", "1.3"] if ABLE.tls13 else ["1.2"]
 NEWEST = VERSIONS[-1]
 PYTHON = sys.executable
+ROLE = "server"  # of the program, for the test that runs now
+
+
+def program_name():
+    return "s6-tlsd" if ROLE == "server" else "s6-tlsc"
 
 
 # -- certificates ------------------------------------------------------------
@@ -191,32 +199,61 @@ def wait_for(condition, what="condition", limit=None):
         time.sleep(0.005)
 
 
+# A client's prog reads and writes where any other does.
+ON_0_AND_1 = ["sh", "-c", 'exec "$@" 0<&6 1>&7 6<&- 7>&-', "sh"]
+
+
+@contextlib.contextmanager
+def placed(stdin, stdout, command, rfd=6, wfd=7):
+    """(command, pass_fds) that runs `command` with stdin on rfd and stdout on wfd, and with no other copy of them."""
+    high = [fcntl.fcntl(f, fcntl.F_DUPFD_CLOEXEC, 100) for f in (stdin, stdout)]
+    try:
+        shell = "exec {2}<&{0} {3}>&{1} {0}<&- {1}<&-; exec \"$@\"".format(*high, rfd, wfd)
+        yield ["bash", "-c", shell, "bash", *command], high
+    finally:
+        for fd in high:
+            os.close(fd)
+
+
+def minimal_environment(**more):
+    """What a program is started with."""
+    names = ("PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS")
+    return {name: os.environ[name] for name in names if name in os.environ} | more
+
+
 class Tlsd:
-    """A running s6-tlsd with one end of a TCP connection; `sock` is the other end.
+    """A running s6-tlsd, or s6-tlsc, with one end of a TCP connection; `sock` is the other end.
 
     options: list of words before prog; prog: list. env: variables added to a minimal
-    environment that has KEYFILE and CERTFILE of pki.server (None removes one). stdin,
-    stdout: instead of the socket. stderr: "pipe" (default; read with .stderr()), "socket"
-    (the connection itself, as inetd does), or an fd. preexec: a function run in the child.
+    environment that has KEYFILE and CERTFILE of pki.server (None removes one), for a client
+    CAFILE. stdin, stdout: instead of the socket. stderr: "pipe" (default; read with .stderr()),
+    "socket" (the connection itself, as inetd does), or an fd. preexec: a function run in the child.
     """
 
     def __init__(self, pki, prog, options=(), env=None, stdin=None, stdout=None, stderr="pipe", rcvbuf=None,
                  pass_fds=(), preexec=None, program=None):
         self.sock, server = tcp_pair(rcvbuf)
         self.peername = "%s:%d" % self.sock.getsockname()
-        variables = {"PATH": os.environ["PATH"], "KEYFILE": pki.server.keyfile, "CERTFILE": pki.server.certfile}
-        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"):
-            if name in os.environ:
-                variables[name] = os.environ[name]
+        if ROLE == "server":
+            variables = minimal_environment(KEYFILE=pki.server.keyfile, CERTFILE=pki.server.certfile)
+        else:
+            variables = minimal_environment(CAFILE=pki.cafile)
         for name, value in (env or {}).items():
             variables.pop(name, None)
             if value is not None:
                 variables[name] = value
         self.log = tempfile.TemporaryFile()
         errors = {"pipe": self.log, "socket": server}.get(stderr, stderr)
-        self.proc = subprocess.Popen(
-            [*(program or [PROGRAM]), *options, *prog], env=variables, pass_fds=pass_fds, preexec_fn=preexec,
-            stdin=server if stdin is None else stdin, stdout=server if stdout is None else stdout, stderr=errors)
+        stdin, stdout = server if stdin is None else stdin, server if stdout is None else stdout
+        start = dict(env=variables, preexec_fn=preexec, stderr=errors)
+        if ROLE == "server":
+            self.proc = subprocess.Popen([*(program or [PROGRAM]), *options, *prog], pass_fds=pass_fds, stdin=stdin,
+                                         stdout=stdout, **start)
+        else:
+            command = [*(program or [TLSC]), "-k", "localhost", *options, *ON_0_AND_1, *prog]
+            with placed(stdin, stdout, command) as (command, fds):
+                self.proc = subprocess.Popen(command, pass_fds=[*pass_fds, *fds], stdin=subprocess.DEVNULL,
+                                             stdout=subprocess.DEVNULL, **start)
         server.close()
         self.pid = self.proc.pid
 
@@ -371,27 +408,39 @@ def wire_end(sock):
 
 # -- the client --------------------------------------------------------------
 
+def client_context(pki, identity=None):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(pki.cafile)
+    context.check_hostname = False
+    if identity:
+        context.load_cert_chain(identity.certfile, identity.keyfile)
+    return context
+
+
+def server_context(identity):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(identity.certfile, identity.keyfile)
+    return context
+
+
 class Client:
-    """A TLS client on a connected socket, with the wire in the test's hands.
+    """A TLS client on a connected socket, with the wire in the test's hands; or a server, for a program that is none.
 
     `end` says how the peer's side ended: None (not yet), "close_notify", "fin", "reset" or
     "alert: REASON".
     """
 
     def __init__(self, sock, pki, version=None, identity=None, sni="localhost", ciphers=None, context=None):
+        server = ROLE == "client"
         if context is None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.load_verify_locations(pki.cafile)
-            context.check_hostname = False
+            context = server_context(identity or pki.server) if server else client_context(pki, identity)
             if version:
                 context.minimum_version = context.maximum_version = TLS[version]
-            if identity:
-                context.load_cert_chain(identity.certfile, identity.keyfile)
             if ciphers:
                 context.set_ciphers(ciphers)
         self.sock = sock
         self.inbound, self.outbound = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self.inbound, self.outbound, server_hostname=sni)
+        self.tls = context.wrap_bio(self.inbound, self.outbound, server, None if server else sni)
         self.end = None
 
     def flush(self):
@@ -414,11 +463,14 @@ class Client:
         return True
 
     def greet(self):
-        """Sends the ClientHello, and takes the server's first answer."""
+        """Sends the ClientHello, and takes the server's first answer; or takes the one, and sends the other."""
+        if ROLE == "client":
+            assert self.fill()
         with contextlib.suppress(ssl.SSLWantReadError):
             self.tls.do_handshake()
         self.flush()
-        assert self.fill()
+        if ROLE == "server":
+            assert self.fill()
 
     def handshake(self):
         while True:
@@ -527,10 +579,8 @@ def session(pki, prog, options=(), version=None, identity=None, sni="localhost",
 
 
 def strict_context(pki, version):
-    """A context whose client, as OpenSSL's do unless told otherwise, takes a FIN without close_notify for an error."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(pki.cafile)
-    context.check_hostname = False
+    """A context whose peer, as OpenSSL's do unless told otherwise, takes a FIN without close_notify for an error."""
+    context = server_context(pki.server) if ROLE == "client" else client_context(pki)
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     context.minimum_version = context.maximum_version = TLS[version]
     return context
@@ -586,7 +636,7 @@ while True:
 
 def one_line(text, kind="fatal"):
     """The message without its prefix; `text` must be exactly one line of that kind."""
-    prefix = f"s6-tlsd: {kind}: "
+    prefix = f"{program_name()}: {kind}: "
     assert text.startswith(prefix) and text.endswith("\n") and text.count("\n") == 1, text
     assert text[:-1].isprintable() and text.isascii(), text
     return text[len(prefix):-1]

@@ -6,6 +6,8 @@ import pytest
 
 from harness import BUFFERS_KB, ENDS, Fifo, anonymous_kb, leave, measures_memory, offer, python, session, wait_quiet
 
+ROLES = ["server", "client"]
+
 SIZES = [0, 1, 5, 16383, 16384, 16385, 65536, 65537, 2_000_000]
 
 

@@ -16,6 +16,13 @@ CLIENT_AUTH, SERVER_AUTH = [ExtendedKeyUsageOID.CLIENT_AUTH], [ExtendedKeyUsageO
 
 NONE = r"no (client |peer )?certificate|not (return|send) a"
 
+# What a refusal says of a certificate, the same on every backend; what is not here has the library's own words.
+REFUSED = "the peer's certificate is refused: "
+UNKNOWN = REFUSED + "its chain leads to no trust anchor"
+SELF_SIGNED = REFUSED + "it is self-signed, and no trust anchor"
+SIGNATURE = REFUSED + "bad signature in its chain"
+USAGE = REFUSED + "its key usage is not that of a TLS client"
+
 # Who connects, what -Y and -y make of it, and what the message says when it is refused.
 CASES = [
     # who                                     -Y       -y       why
@@ -26,26 +33,26 @@ CASES = [
     ("good, Ed25519",                         "yes",   "yes",   None) if ABLE.ed25519 else
     ("good, Ed25519",                         "none",  "no",    NONE),
     ("intermediate sent",                     "yes",   "yes",   None),
-    ("intermediate not sent",                 "no",    "no",    r"issuer|chain|anchor|unknown"),
+    ("intermediate not sent",                 "no",    "no",    UNKNOWN),
     ("anchored at an intermediate",           "yes",   "yes",   None),
     ("anchored there, chain sent",            "yes",   "yes",   None),
-    ("expired",                               "no",    "no",    r"expired"),
-    ("not yet valid",                         "no",    "no",    r"not (yet valid|valid yet)"),
-    ("other CA",                              "no",    "no",    r"issuer|chain|anchor|unknown|self.signed"),
-    ("other CA of the same name",             "no",    "no",    r"signature|issuer|chain|anchor|unknown"),
-    ("bit flipped in the signature",          "no",    "no",    r"signature"),
-    ("self-signed with a real subject",       "no",    "no",    r"self.signed|issuer|chain|anchor|unknown"),
-    ("self-signed in the CA's name",          "no",    "no",    r"self.signed|issuer|chain|anchor|unknown|signature"),
+    ("expired",                               "no",    "no",    REFUSED + "certificate has expired"),
+    ("not yet valid",                         "no",    "no",    REFUSED + "certificate is not yet valid"),
+    ("other CA",                              "no",    "no",    UNKNOWN),
+    ("other CA of the same name",             "no",    "no",    SIGNATURE),
+    ("bit flipped in the signature",          "no",    "no",    SIGNATURE),
+    ("self-signed with a real subject",       "no",    "no",    SELF_SIGNED),
+    ("self-signed in the CA's name",          "no",    "no",    SELF_SIGNED),
     ("real leaf without its key",             "no",    "no",    r"signature|verify|possession"),
-    ("for servers only",                      "no",    "no",    r"purpose|usage"),
-    ("for code signing only",                 "no",    "no",    r"purpose|usage"),
-    ("issued by a leaf",                      "no",    "no",    r"CA|issuer|chain|purpose|unknown"),
-    ("intermediate expired",                  "no",    "no",    r"expired"),
-    ("intermediate out of its path length",   "no",    "no",    r"path"),
+    ("for servers only",                      "no",    "no",    USAGE),
+    ("for code signing only",                 "no",    "no",    USAGE),
+    ("issued by a leaf",                      "no",    "no",    REFUSED + "issued by one that is no CA"),
+    ("intermediate expired",                  "no",    "no",    REFUSED + "certificate has expired"),
+    ("intermediate out of its path length",   "no",    "no",    REFUSED + "below the path length of an authority"),
     ("name constraint kept",                  "yes",   "yes",   None) if ABLE.name_constraints else
     ("name constraint kept",                  "no",    "no",    r"constraint|critical|extension"),
     ("name constraint broken",                "no",    "no",    r"permitted|excluded|constraint|subtree"),
-    ("unknown critical extension",            "no",    "no",    r"critical|extension"),
+    ("unknown critical extension",            "no",    "no",    REFUSED + "unhandled critical extension"),
 ]
 
 
@@ -134,7 +141,8 @@ def test_client_certificate(pki, known, version, tmp_path, who, optional, mandat
             client.close()
             assert tlsd.wait() == 98
             message = one_line(tlsd.stderr())
-            assert re.search(why, message.partition("handshake failed")[2]), message
+            said = message.partition("handshake failed: ")[2]
+            assert said == why if why.startswith(REFUSED) else re.search(why, said), message
             assert not (tmp_path / "ran").exists()
         else:
             text = client.handshake().read_all()

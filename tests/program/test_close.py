@@ -12,6 +12,8 @@ from harness import (ABLE, ENDS, FILL, LIMIT, NEWEST, VERSIONS, Client, Fifo, Tl
                      fatal_line, keeper, leave, offer, python, session, status_of, strict_context, wait_for,
                      wait_quiet, wire_end)
 
+ROLES = ["server", "client"]
+
 # A linger, in milliseconds, that no test outlasts: what ends the connection is something else.
 FOREVER = "--linger=2000000"
 

@@ -13,6 +13,8 @@ import pytest
 from harness import (ABLE, ENDS, LIMIT, NEWEST, Client, Fifo, Tlsd, late_alert, offer, one_line, python, tcp_pair,
                      wait_for, wait_quiet, wire_end)
 
+ROLES = ["server", "client"]
+
 
 class Peer:
     """The other ends of stdin and stdout, which may be two, under the name and the calls of one socket."""

@@ -1,4 +1,4 @@
-"""The man page tells of each backend what it lacks, and of none what it does not."""
+"""The man page of s6-tlsd tells of each backend what it lacks, and of none what it does not; the others refer to it."""
 
 import dataclasses
 import os
@@ -8,9 +8,13 @@ from abilities import ABILITIES, WORDS
 from harness import ABLE, BACKEND, ROOT
 
 
+def backends(page):
+    with open(os.path.join(ROOT, "man", page)) as text:
+        return text.read().split(".Sh BACKENDS\n")[1].split("\n.Sh ")[0]
+
+
 def told_of(backend):
-    with open(os.path.join(ROOT, "man", "s6-tlsd.8")) as page:
-        section = page.read().split(".Sh BACKENDS\n")[1].split("\n.Sh ")[0]
+    section = backends("s6-tlsd.8")
     return re.split(r"^\.It ", section.split(f".It {backend}\n")[1], flags=re.MULTILINE)[0].replace("\n", " ")
 
 
@@ -23,3 +27,9 @@ def test_the_man_page_has_the_list_of_what_this_backend_lacks():
 def test_the_man_page_names_every_backend():
     for backend in ABILITIES:
         assert told_of(backend)
+
+
+def test_there_is_one_such_list():
+    for page in "s6-tlsc.1", "s6-tlsclient.1":
+        section = backends(page)
+        assert ".Xr s6-tlsd 8" in section and ".It " not in section

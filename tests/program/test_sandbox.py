@@ -15,7 +15,8 @@ import tempfile
 
 import pytest
 
-from harness import (Client, LIMIT, PROGRAM, SANITIZED, Tlsd, make_identity, one_line, python, refused_at_start,
+from harness import (Client, LIMIT, PROGRAM, SANITIZED, Tlsd, make_identity, one_line, program_name, python,
+                     refused_at_start,
                      session, status_of, survivors, wait_for)
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only root has privileges to drop")
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.skipif(SANITIZED, reason="a sanitized program is never 
 IDS = {"TLS_UID": "61001", "TLS_GID": "61002"}
 
 # Built with the tests, from tests/hostile/prisoner.c, which says what $PRISONER may be.
-PRISONER = os.path.join(os.path.dirname(PROGRAM), "tests", "s6-tlsd-prisoner")
+PRISONER = os.path.join(os.path.dirname(PROGRAM), "tests", "{}-prisoner")
 
 
 # -- a kernel that lacks something -----------------------------------------------
@@ -351,10 +352,11 @@ def prisoner(pki, attempt, options=(), victim="", layers=(), up=False):
         if lack:
             lack()
 
-    if not os.path.exists(PRISONER):
-        pytest.skip("tests/s6-tlsd-prisoner is not beside the program")
+    program = PRISONER.format(program_name())
+    if not os.path.exists(program):
+        pytest.skip(f"{program} is not beside the program")
     env = IDS | {"PRISONER": attempt, "VICTIM": str(victim) if victim else None, "UP": "1" if up else None}
-    with Tlsd(pki, ["cat"], options, env=env, program=[PRISONER], preexec=preexec) as tlsd:
+    with Tlsd(pki, ["cat"], options, env=env, program=[program], preexec=preexec) as tlsd:
         try:
             yield tlsd
             wait_for(lambda: not survivors(tlsd.pid), "engine and prog to be gone", LIMIT / 4)
@@ -414,6 +416,7 @@ NEEDS_ABI = {"connect": 4, "bind": 4, "abstract": 6, "kill": 6}
 
 
 @ROOT_ONLY
+@pytest.mark.both_roles
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_attempt_is_deadly(pki, attempt):
     """Whatever is not a relay's call kills the engine: 98, told once, and nothing is left behind."""
@@ -449,6 +452,7 @@ def test_attempt_with_the_sandbox_off(pki, attempt):
 
 
 @ROOT_ONLY
+@pytest.mark.both_roles
 @pytest.mark.parametrize("attempt", ["kill", "ptrace", "mem", "readv"])
 @pytest.mark.parametrize("up", [False, True], ids=["before prog", "beside prog"])
 def test_attempt_on_the_monitor(pki, attempt, up):
@@ -471,6 +475,7 @@ def test_attempt_on_the_monitor_without_seccomp(pki, attempt, why):
 
 
 @ROOT_ONLY
+@pytest.mark.both_roles
 @pytest.mark.parametrize("up, told", [(False, "allocate: done"), (True, "engine sent a malformed message")])
 def test_what_is_allowed_is_done(pki, up, told):
     """A prisoner that asks for memory alone lives to tell, so that the deaths above are the attempts' own."""

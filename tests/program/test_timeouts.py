@@ -10,6 +10,8 @@ import pytest
 
 from harness import (ABLE, FILL, Client, Fifo, Tlsd, cpu_ms, fatal_line, leave, offer, python, session, wait_quiet)
 
+ROLES = ["server", "client"]
+
 FOREVER = "--linger=2000000"
 
 
@@ -293,6 +295,7 @@ def test_stopped_and_continued(pki, version):
 
 
 
+@pytest.mark.server_only
 def test_monitor_that_does_not_answer(pki, version):
     """The handshake's bound holds for the wait for a signature as well."""
     with Tlsd(pki, ["true"], ["--handshake-timeout=300"]) as tlsd:

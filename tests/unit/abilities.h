@@ -17,9 +17,9 @@ struct abilities {
 	bool ed25519;	       /* keys and certificates; else a key is FAULT_CONTEXT */
 	bool late_alerts;      /* a failure behind the handshake is told to the peer */
 	bool name_constraints; /* are judged; else a chain that has any is refused */
-	bool common_name;      /* names a server whose certificate has no DNS name: more than RFC 6125 wants */
 	bool hears_on;	       /* what the peer sends behind our close_notify, in TLS 1.2 too; else it is dropped */
-	bool name_alert;       /* a client that finds another name in the server's certificate tells the server so */
+	bool name_alert;       /* a client that finds another name in the server's certificate tells the server so; and
+				  whoever finds there that the key may not sign a handshake */
 };
 
 static inline const struct abilities *
@@ -38,7 +38,6 @@ abilities_of(const char *backend)
 		.ed25519 = true,
 		.late_alerts = true,
 		.name_constraints = true,
-		.common_name = true,
 		.hears_on = true},
 	    {.backend = "bearssl", .name_alert = true},
 	};

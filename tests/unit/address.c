@@ -1,5 +1,5 @@
 /*
- * Addresses, against inet_pton: every text of a few characters, and the forms of RFC 4291.
+ * Addresses, against inet_pton and inet_ntop: every text of a few characters, and the forms of RFC 4291.
  */
 #include "core/address.h"
 
@@ -84,6 +84,33 @@ gaps(void **state)
 			}
 }
 
+/* Every pattern of groups of zero, of one digit and of four, as inet_ntop prints it, but for its dotted IPv4. */
+static void
+printed(void **state)
+{
+	char out[ADDRESS_SIZE], wanted[INET6_ADDRSTRLEN];
+	unsigned char octets[17] = {192, 0, 2, 255};
+
+	(void)state;
+	assert_true(address_print(octets, 4, out));
+	assert_string_equal(out, "192.0.2.255");
+	for (int n = 0; n < 6561; n++) {
+		for (int i = 0, rest = n; i < 8; i++, rest /= 3)
+			memcpy(octets + (size_t)2 * (size_t)i,
+			    rest % 3 == 0   ? "\0\0"
+			    : rest % 3 == 1 ? "\0\7"
+					    : "\xab\xcd",
+			    2);
+		assert_true(address_print(octets, 16, out));
+		assert_non_null(inet_ntop(AF_INET6, octets, wanted, sizeof wanted));
+		if (!strchr(wanted, '.'))
+			assert_string_equal(out, wanted);
+	}
+	for (size_t n = 0; n <= sizeof octets; n++)
+		if (n != 4 && n != 16)
+			assert_false(address_print(octets, n, out));
+}
+
 int
 main(void)
 {
@@ -91,6 +118,7 @@ main(void)
 	    cmocka_unit_test(forms),
 	    cmocka_unit_test(short_texts),
 	    cmocka_unit_test(gaps),
+	    cmocka_unit_test(printed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -169,9 +169,13 @@ converse(const char *type, enum engine_version newest, size_t most)
 	assert_true(session.has_sni);
 	assert_string_equal(session.sni, "localhost");
 	assert_false(session.has_peer);
+	assert_false(session.has_names);
 	assert_int_equal(engine_session(client.engine, &session, &f), 0);
 	assert_true(session.has_peer);
 	assert_string_equal(session.subject, "CN=localhost");
+	assert_false(session.has_sni);
+	assert_true(session.has_names);
+	assert_string_equal(session.names, "localhost");
 	assert_int_equal(engine_half_close(server.engine), tls13);
 	server.total = client.total = most < 100 ? 20000 : 3000000;
 	run(&server, &client, most);
@@ -564,6 +568,7 @@ client_certificates(void **state)
 			assert_int_equal(id.asked, engine_signs_elsewhere());
 			assert_int_equal(own->asked, engine_signs_elsewhere() && proved);
 			assert_int_equal(session.has_peer, proved);
+			assert_false(session.has_names);
 			assert_string_equal(session.subject, proved ? "CN=alice" : "");
 			assert_string_equal(session.hash, proved ? hash : "");
 		}

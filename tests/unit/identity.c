@@ -57,7 +57,8 @@ add_extension(X509 *x, int nid, const char *value)
 }
 
 static X509 *
-make_cert(const char *name, EVP_PKEY *key, const struct identity *issuer, const struct extension *extensions, int days)
+make_cert(const char *name, EVP_PKEY *key, const struct identity *issuer, const struct extension *extensions, long from,
+    long until)
 {
 	X509 *x = X509_new();
 	X509_NAME *n = X509_get_subject_name(x);
@@ -65,8 +66,7 @@ make_cert(const char *name, EVP_PKEY *key, const struct identity *issuer, const 
 	static long serial = 1;
 
 	must(X509_set_version(x, 2) && ASN1_INTEGER_set(X509_get_serialNumber(x), serial++));
-	must(X509_gmtime_adj(X509_getm_notBefore(x), days < 0 ? days * 86400L : -3600) &&
-	     X509_gmtime_adj(X509_getm_notAfter(x), days < 0 ? -3600 : days * 86400L));
+	must(X509_gmtime_adj(X509_getm_notBefore(x), from) && X509_gmtime_adj(X509_getm_notAfter(x), until));
 	must(X509_NAME_add_entry_by_txt(n, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0));
 	must(X509_set_issuer_name(x, issuer ? X509_get_subject_name(issuer->x509) : n));
 	must(X509_set_pubkey(x, key));
@@ -101,8 +101,18 @@ struct identity
 identity_with(
     const char *name, const char *type, const struct identity *issuer, const struct extension *extensions, int days)
 {
+	const long hour = 3600, day = 86400;
+
+	return identity_valid(
+	    name, type, issuer, extensions, days < 0 ? days * day : -hour, days < 0 ? -hour : days * day);
+}
+
+struct identity
+identity_valid(const char *name, const char *type, const struct identity *issuer, const struct extension *extensions,
+    long from, long until)
+{
 	EVP_PKEY *key = make_key(type);
-	X509 *x = make_cert(name, key, issuer, extensions, days);
+	X509 *x = make_cert(name, key, issuer, extensions, from, until);
 	struct identity id = {.pkey = key, .x509 = x};
 	unsigned char *der = NULL;
 	int n = i2d_PrivateKey(key, &der);

@@ -39,6 +39,10 @@ struct extension {
 /* As identity_make, with these extensions alone, valid for so many days from an hour ago (negative: until then). */
 struct identity identity_with(
     const char *name, const char *type, const struct identity *issuer, const struct extension *extensions, int days);
+
+/* Likewise, valid from and until so many seconds from now. */
+struct identity identity_valid(const char *name, const char *type, const struct identity *issuer,
+    const struct extension *extensions, long from, long until);
 void identity_free(struct identity *id);
 
 #endif

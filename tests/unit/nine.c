@@ -333,6 +333,10 @@ agree(const struct side *server, const struct side *client, enum engine_version 
 	assert_string_equal(ours.subject, subject);
 	assert_true(theirs.has_peer);
 	assert_string_equal(theirs.subject, "CN=localhost");
+	assert_false(theirs.has_sni);
+	assert_false(ours.has_names);
+	assert_true(theirs.has_names);
+	assert_string_equal(theirs.names, "localhost");
 	assert_int_equal(server->api->half_close(server->engine), tls13);
 	assert_int_equal(client->api->half_close(client->engine), tls13);
 }

@@ -1,0 +1,128 @@
+/*
+ * Most errors have one meaning. Those that say no more than that no path was
+ * found are looked into: the library gives up on an issuer for reasons that it
+ * does not tell.
+ */
+#include "engine/refused.h"
+
+#include <openssl/crypto.h>
+#include <openssl/x509.h>
+
+#include <stdlib.h>
+#include <time.h>
+
+/* Certificates in DER, each the library's to free. */
+struct encoded {
+	struct span *v;
+	size_t n;
+};
+
+static struct span
+encode(X509 *x)
+{
+	unsigned char *der = NULL;
+	int n = x ? i2d_X509(x, &der) : -1;
+
+	return (struct span){der, n < 0 ? 0 : (size_t)n};
+}
+
+static void
+add(struct encoded *e, X509 *x)
+{
+	struct span der = encode(x);
+
+	if (der.p)
+		e->v[e->n++] = der;
+}
+
+static void
+forget(struct encoded *e)
+{
+	for (size_t i = 0; e->v && i < e->n; i++)
+		OPENSSL_free((void *)e->v[i].p);
+	free(e->v);
+}
+
+/* What the peer sent, its own first. */
+static struct encoded
+sent(X509_STORE_CTX *store)
+{
+	STACK_OF(X509) *rest = X509_STORE_CTX_get0_untrusted(store);
+	X509 *leaf = X509_STORE_CTX_get0_cert(store);
+	int n = rest ? sk_X509_num(rest) : 0;
+	struct encoded e = {.v = calloc((size_t)n + 1, sizeof *e.v)};
+
+	if (!e.v)
+		return e;
+	add(&e, leaf);
+	for (int i = 0; i < n; i++)
+		if (X509_cmp(sk_X509_value(rest, i), leaf) != 0)
+			add(&e, sk_X509_value(rest, i));
+	return e;
+}
+
+static struct encoded
+trusted(X509_STORE_CTX *store)
+{
+	STACK_OF(X509_OBJECT) *all = X509_STORE_get0_objects(X509_STORE_CTX_get0_store(store));
+	int n = all ? sk_X509_OBJECT_num(all) : 0;
+	struct encoded e = {.v = calloc((size_t)n + 1, sizeof *e.v)};
+
+	for (int i = 0; e.v && i < n; i++)
+		add(&e, X509_OBJECT_get0_X509(sk_X509_OBJECT_value(all, i)));
+	return e;
+}
+
+static enum refusal
+look_into(X509_STORE_CTX *store, bool server)
+{
+	struct encoded chain = sent(store), anchors = trusted(store);
+	struct refused_chain c = {chain.v, anchors.v, chain.n, anchors.n, server, time(NULL)};
+	size_t anchor;
+	enum refusal why = chain.v && anchors.v ? refusal_of_chain(&c, &anchor) : REFUSAL_UNKNOWN;
+
+	forget(&chain);
+	forget(&anchors);
+	return why;
+}
+
+/* Names are looked at before times, and times before what is ours to check: told is what every backend tells first. */
+static enum refusal
+unless_before(X509_STORE_CTX *store, bool server, enum refusal seen)
+{
+	enum refusal why = look_into(store, server);
+
+	return why == REFUSAL_USAGE || why == REFUSAL_EARLY || why == REFUSAL_EXPIRED ? why : seen;
+}
+
+enum refusal
+refused_why(X509_STORE_CTX *store, bool server)
+{
+	switch (X509_STORE_CTX_get_error(store)) {
+	case X509_V_ERR_CERT_HAS_EXPIRED: return unless_before(store, server, REFUSAL_EXPIRED);
+	case X509_V_ERR_CERT_NOT_YET_VALID: return unless_before(store, server, REFUSAL_EARLY);
+	case X509_V_ERR_CERT_SIGNATURE_FAILURE: return unless_before(store, server, REFUSAL_SIGNATURE);
+	case X509_V_ERR_INVALID_CA:
+	case X509_V_ERR_INVALID_NON_CA:
+	case X509_V_ERR_KEYUSAGE_NO_CERTSIGN: return REFUSAL_NO_CA;
+	case X509_V_ERR_PATH_LENGTH_EXCEEDED: return REFUSAL_PATH;
+	case X509_V_ERR_INVALID_PURPOSE:
+	case X509_V_ERR_KEYUSAGE_NO_DIGITAL_SIGNATURE: return REFUSAL_USAGE;
+	case X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION: return REFUSAL_EXTENSION;
+	case X509_V_ERR_HOSTNAME_MISMATCH:
+	case X509_V_ERR_IP_ADDRESS_MISMATCH: return unless_before(store, server, REFUSAL_NAME);
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+	case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+	case X509_V_ERR_CERT_UNTRUSTED: return look_into(store, server);
+	default: return REFUSAL_NONE;
+	}
+}
+
+struct span
+refused_leaf(X509_STORE_CTX *store)
+{
+	return encode(X509_STORE_CTX_get0_cert(store));
+}
