@@ -1,6 +1,6 @@
 #!/bin/sh
-# Shows s6-tlsd at work: a certificate, a server, two clients, and what the server
-# said. Every command is printed as you would type it. Leaves nothing behind.
+# Shows s6-tlsd and s6-tlsclient at work: a certificate, a server, clients, and what the
+# server said. Every command is printed as you would type it. Leaves nothing behind.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 PATH=$here/build:$here/demo:$PATH
@@ -69,6 +69,23 @@ run "openssl s_client -brief -verify_return_error -verify_hostname localhost -CA
     -connect localhost:$port -servername localhost </dev/null" 2>&1 | tee s_client.out
 grep -q '^Verification: OK' s_client.out
 
-say 'And this is what s6-tlsd said of the two connections, as -v2 asks it to:'
-until_true '[ "$(grep -c "event=end" log)" = 2 ]'
+say 's6-tlsclient is a third one: it connects its stdin and stdout, and -v tells whom it speaks to.'
+run 'export CAFILE=ca.pem'
+run "printf 'GET / HTTP/1.1\r\n\r\n' | s6-tlsclient -v localhost $port" 2>&1 | tee pipe.out
+grep -q '^Hello.*TLSv1' pipe.out
+grep -q 'event=handshake.*names="localhost" expires=' pipe.out
+
+say 'With a program, the connection is on its descriptors 6 and 7, in clear.'
+run "s6-tlsclient localhost $port sh -c '
+    printf \"GET / HTTP/1.1\\r\\n\\r\\n\" >&7
+    cat <&6
+    echo \"That was \$SSL_PEER_CERT_SUBJECT, port \$TCPREMOTEPORT of \$TCPREMOTEIP.\"'" | tee prog.out
+grep -q "^That was CN=localhost, port $port of " prog.out
+
+say 'A server whose certificate bears another name than the one that is asked for gets nothing.'
+run "s6-tlsclient -k example.org localhost $port </dev/null || echo \"exit code \$?\"" 2>&1 | tee other.out
+grep -q '^exit code 98' other.out
+
+say 'And this is what s6-tlsd said of all these connections, as -v2 asks it to:'
+until_true '[ "$(grep -c "event=end" log)" = 5 ]'
 run 'cat log'
