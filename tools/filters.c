@@ -1,5 +1,5 @@
 /*
- * Writes the two seccomp filters as C arrays, for sys/seal.c: run at build
+ * Writes the seccomp filters as C arrays, for sys/seal.c: run at build
  * time with the name of the architecture that the program is built for. What
  * is not listed here kills the process.
  */
@@ -26,6 +26,10 @@ static const char *const common[] = {"brk", "munmap", "mremap", "madvise", "fute
 /* qsort of many things asks sysinfo how much memory there is: OpenSSL sorts trust anchors when it first needs one. */
 static const char *const relay[] = {
     "read", "readv", "poll", "_newselect", "shutdown", "recvfrom", "recv", "sysinfo", NULL};
+
+/* It waits for many. */
+static const char *const signing[] = {
+    "epoll_wait", "epoll_pwait", "epoll_ctl", "poll", "recvfrom", "recv", "sysinfo", NULL};
 
 static const char *const watching[] = {"wait4", "waitid", "waitpid", "kill", "tgkill", "tkill", "gettid",
     "rt_sigaction", "sigaction", "rt_sigprocmask", "sigprocmask", NULL};
@@ -153,7 +157,7 @@ main(int argc, char *argv[])
 {
 	uint32_t arch = argc == 2 ? seccomp_arch_resolve_name(argv[1]) : 0;
 	bool has_mmap2 = arch && seccomp_syscall_resolve_name_arch(arch, "mmap2") >= 0;
-	scmp_filter_ctx engine, monitor;
+	scmp_filter_ctx engine, signer, monitor;
 
 	if (!arch) {
 		fprintf(stderr, "usage: make-filters ARCHITECTURE (one that libseccomp knows)\n");
@@ -165,6 +169,11 @@ main(int argc, char *argv[])
 	allow_memory(engine, has_mmap2);
 	allow_send(engine);
 	allow_socket(engine);
+	signer = start(arch);
+	rules(signer, SCMP_ACT_ALLOW, common);
+	rules(signer, SCMP_ACT_ALLOW, signing);
+	allow_memory(signer, has_mmap2);
+	allow_send(signer);
 	monitor = start(arch);
 	rules(monitor, SCMP_ACT_ALLOW, common);
 	rules(monitor, SCMP_ACT_ALLOW, watching);
@@ -174,6 +183,7 @@ main(int argc, char *argv[])
 	printf("/* Made by tools/filters.c. */\n#ifndef SYS_FILTERS_H\n#define SYS_FILTERS_H\n\n#include "
 	       "<linux/filter.h>\n");
 	print(engine, "engine_filter");
+	print(signer, "signer_filter");
 	print(monitor, "monitor_filter");
 	printf("\n#endif\n");
 	return fflush(stdout) == 0 ? 0 : 1;

@@ -109,6 +109,13 @@ message_fault(unsigned char *out, const struct fault *f)
 	return (long)(2 + n);
 }
 
+static int
+get_fault(struct span in, struct fault *f)
+{
+	f->code = (enum fault_code)in.p[1];
+	return get_text((struct span){in.p + 2, in.n - 2}, f->text);
+}
+
 int
 message_read_fault(struct span in, struct fault *f)
 {
@@ -116,6 +123,52 @@ message_read_fault(struct span in, struct fault *f)
 		return -1;
 	if (in.p[1] != FAULT_ENGINE && in.p[1] != FAULT_TLS && in.p[1] != FAULT_SYSTEM)
 		return -1;
-	f->code = (enum fault_code)in.p[1];
-	return get_text((struct span){in.p + 2, in.n - 2}, f->text);
+	return get_fault(in, f);
+}
+
+int
+message_read_key_fault(struct span in, struct fault *f)
+{
+	if (in.n < 2 || in.p[0] != MSG_FAULT)
+		return -1;
+	if (in.p[1] != FAULT_CONTEXT && in.p[1] != FAULT_ENGINE && in.p[1] != FAULT_USAGE && in.p[1] != FAULT_SYSTEM)
+		return -1;
+	return get_fault(in, f);
+}
+
+long
+message_sign(unsigned char *out, uint64_t number)
+{
+	out[0] = MSG_SIGN;
+	put64(out + 1, number);
+	return 1 + 8;
+}
+
+int
+message_read_sign(struct span in, uint64_t *number)
+{
+	if (in.n != 1 + 8 || in.p[0] != MSG_SIGN)
+		return -1;
+	*number = get64(in.p + 1);
+	return 0;
+}
+
+long
+message_refused(unsigned char *out, uint64_t number, const char *text)
+{
+	size_t n = strlen(text);
+
+	out[0] = MSG_REFUSED;
+	put64(out + 1, number);
+	memcpy(out + 1 + 8, text, n);
+	return (long)(1 + 8 + n);
+}
+
+int
+message_read_refused(struct span in, uint64_t *number, char text[FAULT_TEXT])
+{
+	if (in.n < 1 + 8 || in.p[0] != MSG_REFUSED)
+		return -1;
+	*number = get64(in.p + 1);
+	return get_text((struct span){in.p + 1 + 8, in.n - 1 - 8}, text);
 }

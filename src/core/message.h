@@ -1,6 +1,7 @@
 /*
- * The messages between monitor and engine, one a packet: a type, and for four
- * of them a body. Whoever reads one checks every byte of it.
+ * The messages between monitor and engine, and between monitor and signer, one
+ * a packet: a type, and for some of them a body. Whoever reads one checks every
+ * byte of it.
  */
 #ifndef CORE_MESSAGE_H
 #define CORE_MESSAGE_H
@@ -21,13 +22,17 @@ enum message_type {
 	MSG_ASK,	   /* has prog exited? */
 	MSG_ASK_PATIENTLY, /* likewise, when its stdout has just closed: wait ASK_PATIENCE_MS for it */
 	MSG_CONNECTED,	   /* to the server, where the engine connects; body: the ucspi block */
+	MSG_READY,	   /* for a connection, sealed; or, from a signer, to sign */
 	/* From the monitor. */
-	MSG_START,   /* all is in order: read from the network */
-	MSG_RUN,     /* prog runs */
+	MSG_START,   /* all is in order: read from the network, on the descriptor that comes with it, if one does */
+	MSG_RUN,     /* prog runs; its stdin and stdout come with it where the engine has none */
 	MSG_NOT_RUN, /* prog will not run */
 	MSG_EXITED,  /* prog has exited; also an answer to MSG_ASK */
 	MSG_ALIVE,   /* the other answer */
 	MSG_STOP,    /* end the connection as after a failure */
+	/* Between monitor and signer. */
+	MSG_SIGN,    /* for the engine whose socket comes with it; body: the connection's number */
+	MSG_REFUSED, /* what an engine asked for was none of its business; body: likewise, and a text */
 };
 
 /* How long a process may take from closing its descriptors to its end, on a machine that is busy. */
@@ -54,5 +59,12 @@ int message_read_up(struct span in, struct session *s);
 int message_read_connected(struct span in, struct ucspi *u);
 int message_read_end(struct span in, struct report *r);
 int message_read_fault(struct span in, struct fault *f);
+
+/* As above. A signer's fault may be of any code; its file is what it reads. */
+int message_read_key_fault(struct span in, struct fault *f);
+long message_sign(unsigned char *out, uint64_t number);
+int message_read_sign(struct span in, uint64_t *number);
+long message_refused(unsigned char *out, uint64_t number, const char *text);
+int message_read_refused(struct span in, uint64_t *number, char text[FAULT_TEXT]);
 
 #endif

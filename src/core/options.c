@@ -5,6 +5,7 @@
 #include "core/options.h"
 
 #include "core/address.h"
+#include "core/ids.h"
 #include "core/options_table.h"
 
 #include <stdbool.h>
@@ -114,6 +115,16 @@ store_address(const struct reading *r)
 	return 0;
 }
 
+static int
+store_list(const struct reading *r)
+{
+	if (ids_groups(r->argument, NULL, IDS_MAX) < 0)
+		return fault_set(r->f, FAULT_USAGE, "%s takes up to %d numbers with commas between, not \"%s\"",
+		    r->shown, IDS_MAX, r->argument);
+	*(const char **)field(r) = r->argument;
+	return 0;
+}
+
 /*
  * What of a name or address stands in a certificate: an IPv6 zone does not, nor
  * does a final dot.
@@ -160,6 +171,7 @@ store(const struct reading *r)
 	case TEXT: return store_text(r);
 	case NAME: return store_name(r);
 	case ADDRESS: return store_address(r);
+	case LIST: return store_list(r);
 	}
 	return 0;
 }
@@ -236,19 +248,30 @@ parse_name(struct config *config, char *const **argv, struct fault *f)
 	return r.option->kind == SET || r.argument ? store(&r) : lacks_argument(&r);
 }
 
-/* Where the server is, which, by its name there, is also whom the certificate is to name. */
+/* The two words before prog. */
 static int
-parse_host(struct config *config, char *const **argv, struct fault *f)
+parse_place(struct config *config, const char *what, char *const **argv, struct fault *f)
 {
 	const char *host = **argv, *port = host ? (*argv)[1] : NULL;
 
 	if (!host || !port)
-		return fault_set(f, FAULT_USAGE, "no %s given", host ? "port" : "host");
+		return fault_set(f, FAULT_USAGE, "no %s given", host ? "port" : what);
 	if (*host == '\0' || *port == '\0')
-		return fault_set(f, FAULT_USAGE, "the %s is empty", *host ? "port" : "host");
+		return fault_set(f, FAULT_USAGE, "the %s is empty", *host ? "port" : what);
 	config->host = host;
 	config->port = port;
 	*argv += 2;
+	return 0;
+}
+
+/* Where the server is, which, by its name there, is also whom the certificate is to name. */
+static int
+parse_host(struct config *config, char *const **argv, struct fault *f)
+{
+	const char *host = **argv;
+
+	if (parse_place(config, "host", argv, f) < 0)
+		return -1;
 	if (config->servername[0] || certifiable(host, config->servername))
 		return 0;
 	if (config->verify == VERIFY_NONE || config->any_name)
@@ -268,11 +291,21 @@ check_fds(const struct config *config, struct fault *f)
 	return 0;
 }
 
+/* Where to listen, unless that is given by what is there. */
+static int
+parse_ip(struct config *config, char *const **argv, struct fault *f)
+{
+	if (config->connections < 1)
+		return fault_set(f, FAULT_USAGE, "-c 0: nobody could connect");
+	return config->listen_fd >= 0 || config->sockets > 0 ? 0 : parse_place(config, "ip", argv, f);
+}
+
 /* What follows the options. */
 static int
 parse_rest(struct config *config, char *const *argv, struct fault *f)
 {
-	if (check_fds(config, f) < 0 || (config->program == TLSCLIENT && parse_host(config, &argv, f) < 0))
+	if (check_fds(config, f) < 0 || (config->program == TLSCLIENT && parse_host(config, &argv, f) < 0) ||
+	    (config->program == TLSSERVER && parse_ip(config, &argv, f) < 0))
 		return -1;
 	if (*argv)
 		config->prog = argv;
@@ -282,9 +315,9 @@ parse_rest(struct config *config, char *const *argv, struct fault *f)
 }
 
 static struct config
-defaults(enum program program)
+defaults(enum program program, int sockets)
 {
-	bool server = program == TLSD;
+	bool server = program & SERVERS;
 
 	return (struct config){.program = program,
 	    .rfd = server ? 0 : 6,
@@ -292,15 +325,26 @@ defaults(enum program program)
 	    .verify = server ? VERIFY_NONE : VERIFY_REQUIRED,
 	    .certificate = server,
 	    .verbosity = 1,
+	    .handshake_ms = program == TLSSERVER ? 30000 : 0,
 	    .linger_ms = 2000,
 	    .log_fd = -1,
-	    .round_s = {2, 58}};
+	    .no_lookup = program == TLSSERVER,
+	    .round_s = {2, 58},
+	    .listen_fd = -1,
+	    .sockets = sockets,
+	    .backlog = 1024,
+	    .connections = 40,
+	    .spare = 2,
+	    .notify_fd = -1,
+	    .lookup_ms = 10000,
+	    .uid = -1,
+	    .gid = -1};
 }
 
 int
-options_parse(enum program program, struct config *config, char *const argv[], struct fault *f)
+options_parse(enum program program, int sockets, struct config *config, char *const argv[], struct fault *f)
 {
-	*config = defaults(program);
+	*config = defaults(program, sockets);
 	if (argv[0])
 		argv++;
 	for (; *argv && (*argv)[0] == '-' && (*argv)[1]; argv++) {

@@ -15,9 +15,14 @@ enum program {
 	TLSD = 1,
 	TLSC = 2,
 	TLSCLIENT = 4,
+	TLSSERVER = 8,
 	CLIENTS = TLSC | TLSCLIENT,
-	PROGRAMS = TLSD | CLIENTS,
+	SERVERS = TLSD | TLSSERVER,
+	PROGRAMS = SERVERS | CLIENTS,
 };
+
+/* Where the sockets begin that a service manager hands over (sd_listen_fds(3)). */
+#define SOCKETS_FROM 3
 
 /* The largest number that any option takes. */
 #define OPTION_MAX 2147483647
@@ -65,19 +70,36 @@ struct config {
 	char servername[DNSNAME_SIZE]; /* a DNS name without trailing dot, or an address in numbers; "": none */
 	int any_name;		       /* it is only asked for, and need not be the server's */
 
-	/* Those that make the connection. */
-	const char *host, *port;
-	int family;		/* 0: any; 4, 6 */
-	const char *local_ip;	/* in numbers; NULL: any */
-	const char *local_port; /* number or service; NULL: any */
-	const char *local_name; /* NULL: to be looked up */
-	int nodelay;		/* TCP_NODELAY */
-	int unqualified;	/* no search domain is put behind host */
-	int no_lookup;		/* of the addresses' names */
-	int ident;		/* IDENT was asked for */
+	/* Those that make connections, or take them. */
+	const char *host, *port; /* where to; NULL with sockets that are there */
+	int family;		 /* 0: any; 4, 6 */
+	const char *local_ip;	 /* in numbers; NULL: any */
+	const char *local_port;	 /* number or service; NULL: any */
+	const char *local_name;	 /* NULL: to be looked up */
+	int nodelay;		 /* TCP_NODELAY */
+	int unqualified;	 /* no search domain is put behind host */
+	int no_lookup;		 /* of the addresses' names */
+	int ident;		 /* IDENT was asked for */
 	int round_s[2]; /* how long an address may take, in seconds, and how long when it is tried again; 0: it is not
 			 */
 	int connect_s;	/* how long all of it may take, in seconds; 0: for ever */
+
+	/* Those that take them. */
+	int listen_fd;	    /* a listening socket that is there; -1: none */
+	int sockets;	    /* so many are there, from SOCKETS_FROM on */
+	int backlog;	    /* connections that the system keeps for us */
+	int connections;    /* at the same time, at most */
+	int per_client;	    /* likewise, of one client address; 0: as connections */
+	int handshakes;	    /* likewise, in progress; 0: as connections */
+	int spare;	    /* engines that are ready before there is a connection for them */
+	int print_port;	    /* the port goes to stdout when ready */
+	int notify_fd;	    /* a newline goes there when ready; -1: nowhere */
+	const char *rules;  /* a directory that says who may connect; NULL: everybody */
+	int paranoid;	    /* a name must lead back to the address it is of */
+	int lookup_ms;	    /* how long names may take */
+	int uid, gid;	    /* of prog; -1: as we were started */
+	const char *groups; /* likewise, as ids_groups reads them; NULL */
+	int ids_from_env;   /* they are in UID, GID and GIDLIST */
 
 	char *const
 	    *prog; /* NULL-terminated, points into argv; NULL with show, or where the terminal takes its place */
@@ -88,11 +110,12 @@ const char *options_name(enum program program);
 
 /*
  * Reads argv (NULL-terminated) of a program into *config, which gets its
- * defaults first, and which points into argv. Returns 0, or -1 with *f:
+ * defaults first, and which points into argv. A server was handed over so many
+ * listening sockets, and takes no ip and port where it has any. Returns 0, or -1 with *f:
  * FAULT_USAGE and a text that names the option; *config is then as far as it
  * was understood.
  */
-int options_parse(enum program program, struct config *config, char *const argv[], struct fault *f);
+int options_parse(enum program program, int sockets, struct config *config, char *const argv[], struct fault *f);
 
 /* The one-line synopsis, written into out[0..size); returns its length, or -1 when it does not fit. */
 int options_usage(enum program program, char *out, size_t size);

@@ -9,13 +9,14 @@
 #include <stddef.h>
 
 enum kind {
-	SET,	/* takes no argument, stores value */
-	NUMBER, /* takes a number from 0 to OPTION_MAX */
-	ROUNDS, /* takes x or x+y, numbers as above, and stores both; y is 0 where it is left out */
-	CHOICE, /* takes one of the words of `argument`, stores its place among them */
-	TEXT,	/* takes anything but nothing */
-	NAME,	/* takes what a certificate may name: a DNS name or an address */
-	ADDRESS /* takes an IP address */
+	SET,	 /* takes no argument, stores value */
+	NUMBER,	 /* takes a number from 0 to OPTION_MAX */
+	ROUNDS,	 /* takes x or x+y, numbers as above, and stores both; y is 0 where it is left out */
+	CHOICE,	 /* takes one of the words of `argument`, stores its place among them */
+	TEXT,	 /* takes anything but nothing */
+	NAME,	 /* takes what a certificate may name: a DNS name or an address */
+	ADDRESS, /* takes an IP address */
+	LIST	 /* takes numbers with commas between, as ids_groups reads them */
 };
 
 struct option {

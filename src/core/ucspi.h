@@ -20,6 +20,7 @@
 struct ucspi {
 	char local_ip[UCSPI_IP], remote_ip[UCSPI_IP];	      /* as core/address.h reads them: no zone */
 	char local_port[UCSPI_PORT], remote_port[UCSPI_PORT]; /* decimal, no leading zero */
+	char connections[12]; /* of the client's address, where they are counted; "": they are not, nor told of */
 	bool has_local_host, has_remote_host;
 	char local_host[DNSNAME_SIZE],
 	    remote_host[DNSNAME_SIZE]; /* dnsname_valid, lower case; "" where there is none */

@@ -9,11 +9,11 @@
 #include "sys/fds.h"
 #include "sys/log.h"
 #include "sys/material.h"
-#include "sys/monitor.h"
 #include "sys/peer.h"
 #include "sys/privileges.h"
 #include "sys/seal.h"
 #include "sys/signer.h"
+#include "sys/solo.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -88,7 +88,7 @@ parse(enum program program, struct config *config, char *const argv[])
 {
 	struct fault f = {0};
 	char usage[2048];
-	int parsed = options_parse(program, config, argv, &f);
+	int parsed = options_parse(program, 0, config, argv, &f);
 
 	if (has_connection(config))
 		fds_connection(config->rfd, config->wfd);
@@ -131,7 +131,7 @@ prepare_fds(const struct config *config, const bool closed[3], struct fault *f)
 	if (check_both(config->rfd, config->wfd, closed, "the network", f) < 0 || fds_hide_connection(f) < 0)
 		return -1;
 	peer_name(config->rfd, peer, sizeof peer);
-	log_peer(peer);
+	log_connection(0, peer);
 	return 0;
 }
 
@@ -177,6 +177,18 @@ prepare(const struct config *config, struct material *m, struct signer *signer, 
 	return context;
 }
 
+/* Of what protects the key and the machine, what is not there. */
+static void
+tell_weakness(const struct config *config, const struct privileges *privileges, bool elsewhere)
+{
+	if (privileges->root && !privileges->drop)
+		log_line(LOG_LEVEL_INFO,
+		    "TLS_UID and TLS_GID are not set: the engine keeps uid 0, without capabilities and groups");
+	if (config->certificate && !elsewhere)
+		log_line(LOG_LEVEL_INFO, "the engine holds the private key: %s cannot sign elsewhere",
+		    engine_backend_name());
+}
+
 /* The connection, from the files to the exit code, or -n for signal n. */
 static int
 serve(const struct config *config, int64_t start)
@@ -197,7 +209,8 @@ serve(const struct config *config, int64_t start)
 		die(&f);
 	c.privileges = &privileges;
 	c.leaf = m.chain.n > 0 ? &m.chain.v[0] : NULL;
-	code = monitor_run(&c);
+	tell_weakness(config, &privileges, c.signer != NULL);
+	code = solo_run(&c);
 	material_wipe(&m);
 	return code;
 }

@@ -9,12 +9,18 @@
 
 #include <stddef.h>
 
+/* The most descriptors that come with a message. */
+#define CHANNEL_FDS 2
+
 /* Two connected ends, close-on-exec, that keep the bounds of messages. */
 int channel_create(int ends[2], struct fault *f);
 
 /* Sends a message without waiting. Returns 0, or -1 when the other side is gone, or (errno EAGAIN) does not read what
  * it is sent. */
 int channel_send(int fd, const unsigned char *message, size_t n);
+
+/* Sends it with copies of fds[0..fds_n), at most CHANNEL_FDS; likewise. */
+int channel_send_fds(int fd, const unsigned char *message, size_t n, const int *fds, size_t fds_n);
 
 /* Sends a message that is its type alone. */
 int channel_tell(int fd, enum message_type type);
@@ -25,5 +31,8 @@ int channel_tell(int fd, enum message_type type);
  * is too long.
  */
 long channel_receive(int fd, unsigned char *buf);
+
+/* Likewise, with the descriptors that came with it, close-on-exec; those that did not are -1. */
+long channel_receive_fds(int fd, unsigned char *buf, int fds[CHANNEL_FDS]);
 
 #endif

@@ -16,6 +16,7 @@ static struct {
 	int fd; /* -1: syslog */
 	int verbosity;
 	char peer[128]; /* "" until there is a connection to speak of */
+	pid_t pid;	/* of it; 0: ours */
 } logger = {.program = "", .fd = STDERR_FILENO, .verbosity = 1};
 
 void
@@ -41,8 +42,9 @@ log_verbosity(int verbosity)
 }
 
 void
-log_peer(const char *peer)
+log_connection(pid_t pid, const char *peer)
 {
+	logger.pid = pid;
 	(void)snprintf(logger.peer, sizeof logger.peer, "%s", peer);
 }
 
@@ -76,7 +78,8 @@ log_line(enum log_level level, const char *fmt, ...)
 		return;
 	n = (size_t)snprintf(line, room, "%s: %s: ", logger.program, names[level]);
 	if (logger.peer[0])
-		n += (size_t)snprintf(line + n, room - n, "pid=%ld peer=%s ", (long)getpid(), logger.peer);
+		n += (size_t)snprintf(
+		    line + n, room - n, "pid=%ld peer=%s ", (long)(logger.pid ? logger.pid : getpid()), logger.peer);
 	va_start(ap, fmt);
 	(void)vsnprintf(line + n, room - n, fmt, ap);
 	va_end(ap);

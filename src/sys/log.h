@@ -8,6 +8,7 @@
 #include "core/fault.h"
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 enum log_level { LOG_LEVEL_FATAL, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
@@ -20,8 +21,8 @@ void log_to(int fd);
 /* Which levels are written: 0 fatal ones, up to 3 all. */
 void log_verbosity(int verbosity);
 
-/* From now on every line names the connection: its pid and the peer (printable text, copied). */
-void log_peer(const char *peer);
+/* From now on every line names the connection: its pid (0: ours) and the peer (printable text, copied; "": none). */
+void log_connection(pid_t pid, const char *peer);
 
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

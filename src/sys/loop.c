@@ -37,6 +37,8 @@ struct loop {
 	struct wire wire;
 	int prog_in, prog_out, channel, signer;
 	unsigned seen;		   /* facts of the engine that the relay was told */
+	bool unpiped;		   /* prog's pipes are still to come; */
+	bool done_in, done_out;	   /* the relay was done with these ends of theirs */
 	bool ended;		   /* the wire gave its EOF or error, of which the relay hears when it may */
 	enum relay_event wire_end; /* which */
 	bool exited;		   /* prog has; of what it wrote, `rest` bytes are still in the pipe */
@@ -186,10 +188,14 @@ perform(struct loop *l, unsigned todo)
 
 	if (todo & DO_REPORT)
 		fine = report_up(l);
-	if (todo & DO_CLOSE_PROG_IN)
+	if (todo & DO_CLOSE_PROG_IN) {
 		fds_close(&l->prog_in);
-	if (todo & DO_CLOSE_PROG_OUT)
+		l->done_in = true;
+	}
+	if (todo & DO_CLOSE_PROG_OUT) {
 		fds_close(&l->prog_out);
+		l->done_out = true;
+	}
 	if (todo & DO_NOTIFY)
 		engine_close(l->engine);
 	if (todo & DO_FIN)
@@ -376,11 +382,33 @@ prog_exited(struct loop *l)
 	step(l, EV_PROG_EXIT);
 }
 
+/*
+ * Prog runs, behind the pipes that were there from the start or come now: then
+ * with an end already, where the relay was done with one before it came.
+ */
+static enum relay_event
+join_prog(struct loop *l, int came[CHANNEL_FDS])
+{
+	if (!l->unpiped)
+		return EV_RUN;
+	if (came[0] < 0 || came[1] < 0)
+		return EV_ORPHANED;
+	l->unpiped = false;
+	l->prog_in = came[0];
+	l->prog_out = came[1];
+	if (l->done_in)
+		fds_close(&l->prog_in);
+	if (l->done_out)
+		fds_close(&l->prog_out);
+	return EV_RUN;
+}
+
 static void
 read_channel(struct loop *l)
 {
 	static unsigned char message[MESSAGE_MAX];
-	long n = channel_receive(l->channel, message);
+	int came[CHANNEL_FDS];
+	long n = channel_receive_fds(l->channel, message, came);
 
 	if (n == 0)
 		return;
@@ -389,7 +417,7 @@ read_channel(struct loop *l)
 		return;
 	}
 	switch (message[0]) {
-	case MSG_RUN: step(l, EV_RUN); break;
+	case MSG_RUN: step(l, join_prog(l, came)); break;
 	case MSG_NOT_RUN: step(l, EV_NOT_RUN); break;
 	case MSG_EXITED: prog_exited(l); break;
 	case MSG_ALIVE: step(l, EV_PROG_ALIVE); break;
@@ -554,6 +582,7 @@ loop_run(struct engine *e, const struct loop_fds *fds, const struct config *conf
 	    .prog_out = fds->prog_out,
 	    .channel = fds->channel,
 	    .signer = fds->signer,
+	    .unpiped = fds->prog_in < 0,
 	    .start = start,
 	    .activity = start,
 	    .taken = start,

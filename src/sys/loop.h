@@ -14,8 +14,8 @@
 /* The descriptors that the loop works on, and closes. */
 struct loop_fds {
 	int wire_in, wire_out;
-	int prog_in;  /* prog's stdin: written to, non-blocking */
-	int prog_out; /* prog's stdout: read from, non-blocking */
+	int prog_in;  /* prog's stdin: written to, non-blocking; -1: it comes when prog runs */
+	int prog_out; /* prog's stdout: read from, non-blocking; likewise */
 	int channel;  /* to the monitor */
 	int signer;   /* to the key; -1: the engine has it */
 };

@@ -4,6 +4,8 @@
  */
 #include "sys/privileges.h"
 
+#include "core/ids.h"
+
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
@@ -24,12 +26,9 @@ failed(struct fault *f, const char *what)
 static int
 read_id(const char *variable, const char *text, unsigned *id, struct fault *f)
 {
-	const char *p = text;
-	unsigned long long number = 0;
+	long long number = ids_number(text);
 
-	while (*p >= '0' && *p <= '9' && number <= 0xffffffff)
-		number = number * 10 + (unsigned)(*p++ - '0');
-	if (p == text || *p != '\0' || number == 0 || number >= 0xffffffff)
+	if (number <= 0)
 		return fault_set(f, FAULT_USAGE, "%s is \"%s\", not a numeric id other than 0", variable, text);
 	*id = (unsigned)number;
 	return 0;
@@ -143,4 +142,57 @@ int
 privileges_finish(struct fault *f)
 {
 	return drop_capabilities(0, f);
+}
+
+int
+privileges_narrow(const struct privileges *p, struct fault *f)
+{
+	static const int needed[] = {CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_KILL, CAP_DAC_READ_SEARCH};
+	uint32_t keep = 0;
+
+	for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+		keep |= UINT32_C(1) << needed[i];
+	return p->root ? drop_capabilities(keep, f) : 0;
+}
+
+/* A number from the environment, which must be there. */
+static int
+read_variable(const char *variable, unsigned *id, struct fault *f)
+{
+	const char *text = getenv(variable);
+	long long number = text ? ids_number(text) : -1;
+
+	if (!text)
+		return fault_set(f, FAULT_USAGE, "%s is not set", variable);
+	if (number < 0)
+		return fault_set(f, FAULT_USAGE, "%s is \"%s\", not a numeric id", variable, text);
+	*id = (unsigned)number;
+	return 0;
+}
+
+static int
+read_identity(struct identity *i, struct fault *f)
+{
+	const char *list = getenv("GIDLIST");
+
+	if (read_variable("UID", &i->uid, f) < 0 || read_variable("GID", &i->gid, f) < 0)
+		return -1;
+	i->groups_n = ids_groups(list ? list : "", i->groups, IDS_MAX);
+	return i->groups_n < 0 ? fault_set(f, FAULT_USAGE, "GIDLIST is \"%s\", not numeric ids", list) : 0;
+}
+
+int
+privileges_identity(const struct privileges *p, const struct config *c, struct identity *i, struct fault *f)
+{
+	*i = (struct identity){.uid = (uid_t)c->uid, .gid = (gid_t)c->gid, .groups_n = -1};
+	if (c->ids_from_env) {
+		if (read_identity(i, f) < 0)
+			return -1;
+	} else if (c->groups)
+		i->groups_n = ids_groups(c->groups, i->groups, IDS_MAX);
+	else if (c->uid >= 0 || c->gid >= 0)
+		i->groups_n = 0;
+	if (i->uid == (uid_t)-1 && i->gid == (gid_t)-1 && i->groups_n < 0)
+		return 0;
+	return p->root ? 1 : fault_set(f, FAULT_SYSTEM, "-u, -g, -G and -U are for root");
 }

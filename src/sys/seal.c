@@ -168,11 +168,11 @@ limit(int resource, uint64_t most, struct fault *f)
 }
 
 static int
-limit_resources(struct fault *f)
+limit_resources(uint64_t files, struct fault *f)
 {
 	if (limit(RLIMIT_CORE, 0, f) < 0 || limit(RLIMIT_NPROC, 0, f) < 0)
 		return -1;
-	return limit(RLIMIT_NOFILE, OPEN_FILES, f);
+	return limit(RLIMIT_NOFILE, files, f);
 }
 
 static int
@@ -208,11 +208,11 @@ seal_begin(enum sandbox mode, struct fault *f)
 
 /* The filter, behind which none of this could be done, comes last; a change of ids may have made us dumpable again. */
 static int
-seal(uint64_t scoped, struct sock_filter *filter, size_t n, struct fault *f)
+seal(uint64_t scoped, uint64_t files, struct sock_filter *filter, size_t n, struct fault *f)
 {
 	if (kernel.off)
 		return 0;
-	if (renounce_new_privileges(f) < 0 || shut_paths_and_ports(scoped, f) < 0 || limit_resources(f) < 0 ||
+	if (renounce_new_privileges(f) < 0 || shut_paths_and_ports(scoped, f) < 0 || limit_resources(files, f) < 0 ||
 	    become_undumpable(f) < 0)
 		return -1;
 	return load(filter, n, f);
@@ -221,12 +221,19 @@ seal(uint64_t scoped, struct sock_filter *filter, size_t n, struct fault *f)
 int
 seal_engine(struct fault *f)
 {
-	return seal(
-	    LANDLOCK_ABSTRACT | LANDLOCK_SIGNAL, engine_filter, sizeof engine_filter / sizeof *engine_filter, f);
+	return seal(LANDLOCK_ABSTRACT | LANDLOCK_SIGNAL, OPEN_FILES, engine_filter,
+	    sizeof engine_filter / sizeof *engine_filter, f);
+}
+
+int
+seal_signer(struct fault *f)
+{
+	return seal(LANDLOCK_ABSTRACT | LANDLOCK_SIGNAL, UINT64_MAX, signer_filter,
+	    sizeof signer_filter / sizeof *signer_filter, f);
 }
 
 int
 seal_monitor(struct fault *f)
 {
-	return seal(LANDLOCK_ABSTRACT, monitor_filter, sizeof monitor_filter / sizeof *monitor_filter, f);
+	return seal(LANDLOCK_ABSTRACT, OPEN_FILES, monitor_filter, sizeof monitor_filter / sizeof *monitor_filter, f);
 }

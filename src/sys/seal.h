@@ -24,6 +24,9 @@ int seal_begin(enum sandbox mode, struct fault *f);
  */
 int seal_engine(struct fault *f);
 
+/* For the process that signs, whose ids are final: likewise, with as many descriptors as there may be engines. */
+int seal_signer(struct fault *f);
+
 /* For the monitor, once prog runs, which inherits none of it: likewise, with signals, wait and messages left. */
 int seal_monitor(struct fault *f);
 

@@ -39,53 +39,63 @@ signer_limit(int ask, unsigned ms, struct fault *f)
 	return 0;
 }
 
-static int
+static enum signer_heard
 refuse(struct fault *f, const char *why)
 {
-	return fault_set(f, FAULT_TLS, "engine asked for a signature that is refused: %s", why);
+	(void)fault_set(f, FAULT_TLS, "engine asked for a signature that is refused: %s", why);
+	return SIGNER_REFUSED;
 }
 
 /* Signs and answers: a first byte of 1, and the signature; or of 0, when the key cannot sign that. */
-static int
-sign(const struct signer *s, const struct signing *request, struct fault *f)
+static enum signer_heard
+sign(int end, const struct engine_key *key, const struct signing *request, struct fault *f)
 {
 	unsigned char answer[1 + SIGNATURE_MAX];
-	long n = engine_key_sign(s->key, request, answer + 1);
+	long n = engine_key_sign(key, request, answer + 1);
 
 	answer[0] = n > 0;
-	if (channel_send(s->answer, answer, n > 0 ? (size_t)n + 1 : 1) < 0 && errno != EPIPE && errno != ECONNRESET)
+	if (channel_send(end, answer, n > 0 ? (size_t)n + 1 : 1) < 0 && errno != EPIPE && errno != ECONNRESET)
 		return refuse(f, "it does not take the answer");
-	return 0;
+	return SIGNER_SERVED;
 }
 
-int
-signer_serve(struct signer *s, struct fault *f)
+enum signer_heard
+signer_answer(int end, const struct engine_key *key, enum signing_role role, bool again, struct fault *f)
 {
 	static unsigned char message[SIGNING_MAX + 1];
-	struct pollfd p = {.fd = s->answer, .events = POLLIN};
+	struct pollfd p = {.fd = end, .events = POLLIN};
 	struct signing request;
 	const char *why;
 	ssize_t n;
 
 	do
-		n = recv(s->answer, message, sizeof message, MSG_DONTWAIT);
+		n = recv(end, message, sizeof message, MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && errno == EAGAIN)
-		return 0;
+		return SIGNER_NOTHING;
 	/* A message without a byte looks like the end, but for what poll(2) says. */
 	if (n == 0 && (poll(&p, 1, 0) < 1 || !(p.revents & POLLHUP)))
 		return refuse(f, "an empty request");
-	if (n <= 0) {
-		signer_close(s); /* the engine hung up */
-		return 0;
-	}
-	if (s->served)
+	if (n <= 0)
+		return SIGNER_GONE;
+	if (again)
 		return refuse(f, "there was one before");
-	s->served = true;
 	if (n > SIGNING_MAX || signing_unpack((struct span){message, (size_t)n}, &request) < 0)
 		return refuse(f, "a malformed request");
-	why = signing_refusal(s->role, &request);
-	return why ? refuse(f, why) : sign(s, &request, f);
+	why = signing_refusal(role, &request);
+	return why ? refuse(f, why) : sign(end, key, &request, f);
+}
+
+int
+signer_serve(struct signer *s, struct fault *f)
+{
+	enum signer_heard heard = signer_answer(s->answer, s->key, s->role, s->served, f);
+
+	if (heard == SIGNER_GONE)
+		signer_close(s);
+	if (heard == SIGNER_SERVED)
+		s->served = true;
+	return heard == SIGNER_REFUSED ? -1 : 0;
 }
 
 void

@@ -35,6 +35,15 @@ long signer_ask(void *with, const struct signing *request, unsigned char *signat
  */
 int signer_serve(struct signer *s, struct fault *f);
 
+enum signer_heard { SIGNER_NOTHING, SIGNER_SERVED, SIGNER_GONE, SIGNER_REFUSED };
+
+/*
+ * Likewise for one end, by a key that stays the caller's, where there was a
+ * request before or was not. SIGNER_GONE: the engine hung up. SIGNER_REFUSED: *f says why.
+ */
+enum signer_heard
+signer_answer(int end, const struct engine_key *key, enum signing_role role, bool again, struct fault *f);
+
 /* Wipes the key and closes both ends. Nothing is signed any more. */
 void signer_close(struct signer *s);
 

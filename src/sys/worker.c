@@ -67,7 +67,7 @@ set_up(const struct loop_fds *fds, const struct config *config, const struct pri
 	if (privileges_shed(privileges, config->local_port != NULL, f) < 0)
 		return -1;
 	/* After the change of ids, which clears it. Who makes a connection hears nothing else meanwhile. */
-	return outlive_nobody(fds->wire_in < 0 ? SIGKILL : SIGTERM, parent, f);
+	return outlive_nobody(config->program == TLSCLIENT ? SIGKILL : SIGTERM, parent, f);
 }
 
 static void
@@ -79,18 +79,27 @@ report(int channel, const struct fault *f)
 	(void)channel_send(channel, message, (size_t)n);
 }
 
-/* Waits until the monitor has found key and certificate in order. Returns whether it has. */
+/*
+ * Waits for the monitor's word, which may be long in coming, and takes the
+ * connection that comes with it where there is none yet. Returns whether there
+ * is something to do.
+ */
 static bool
-told_to_start(int channel)
+told_to_start(struct loop_fds *fds, bool takes)
 {
 	static unsigned char message[MESSAGE_MAX];
-	struct pollfd p = {.fd = channel, .events = POLLIN};
+	struct pollfd p = {.fd = fds->channel, .events = POLLIN};
+	int came[CHANNEL_FDS];
 	long n;
 
-	while ((n = channel_receive(channel, message)) == 0)
+	while ((n = channel_receive_fds(fds->channel, message, came)) == 0)
 		if (poll(&p, 1, -1) < 0 && errno != EINTR)
 			return false;
-	return n == 1 && message[0] == MSG_START;
+	if (n != 1 || message[0] != MSG_START)
+		return false;
+	if (takes)
+		fds->wire_in = fds->wire_out = came[0];
+	return !takes || came[0] >= 0;
 }
 
 /* Makes the connection, which the monitor learns of, and needs no more privileges then. */
@@ -129,17 +138,18 @@ connect_wire(struct loop_fds *fds, const struct config *c, pid_t parent, struct 
 static int
 get_ready(struct loop_fds *fds, const struct config *config, pid_t parent, int64_t *start, struct fault *f)
 {
-	bool dials = fds->wire_in < 0;
+	bool dials = config->program == TLSCLIENT, takes = config->program == TLSSERVER;
 
 	if (!dials && seal_engine(f) < 0)
 		return -1;
-	if (!told_to_start(fds->channel))
+	if (takes && channel_tell(fds->channel, MSG_READY) < 0)
 		return 0;
-	if (!dials)
-		return 1;
-	if (connect_wire(fds, config, parent, f) < 0 || seal_engine(f) < 0)
+	if (!told_to_start(fds, takes))
+		return 0;
+	if (dials && (connect_wire(fds, config, parent, f) < 0 || seal_engine(f) < 0))
 		return -1;
-	*start = clock_ms();
+	if (dials || takes)
+		*start = clock_ms();
 	return 1;
 }
 

@@ -14,7 +14,8 @@
 #include <stdint.h>
 
 /*
- * Runs one connection in this process, a fresh child of `parent`, and exits.
+ * Runs one connection in this process, a fresh child of `parent`, and exits. A
+ * connection that is not there yet is made (TLSCLIENT) or comes (TLSSERVER).
  * `mask` is the signal mask to run with. Everything but fds is closed.
  */
 _Noreturn void worker_run(struct engine_context *context, const struct loop_fds *fds, const struct config *config,

@@ -87,7 +87,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	check_text(options_help, program, (size_t)(data[0] << 8 | data[1]) % 8192);
 
 	char **argv = split(data + 2, n - 2, &words);
-	if (options_parse(program, &config, argv, &f) == 0) {
+	if (options_parse(program, 0, &config, argv, &f) == 0) {
 		check_config(&config, argv, words);
 		CHECK(f.code == FAULT_NONE);
 	} else {

@@ -181,7 +181,7 @@ what_is_right(void **state)
 		struct fault f = {0};
 
 		build(g->words, argv);
-		if (options_parse(g->config.program, &config, argv, &f) < 0)
+		if (options_parse(g->config.program, 0, &config, argv, &f) < 0)
 			fail_msg("%s: %s", g->words[0], f.text);
 		assert_ptr_equal(config.prog, g->prog < 0 ? NULL : argv + 1 + g->prog);
 		if (!same(&config, &g->config))
@@ -265,7 +265,7 @@ what_is_wrong(void **state)
 		struct fault f = {0};
 
 		build(bads[i].words, argv);
-		assert_int_equal(options_parse(bads[i].program, &config, argv, &f), -1);
+		assert_int_equal(options_parse(bads[i].program, 0, &config, argv, &f), -1);
 		assert_int_equal(f.code, FAULT_USAGE);
 		if (!strstr(f.text, bads[i].text))
 			fail_msg("\"%s\" is not in \"%s\"", bads[i].text, f.text);
@@ -280,7 +280,7 @@ no_argv_at_all(void **state)
 	struct fault f = {0};
 
 	(void)state;
-	assert_int_equal(options_parse(TLSC, &config, argv, &f), -1);
+	assert_int_equal(options_parse(TLSC, 0, &config, argv, &f), -1);
 	assert_int_equal(f.code, FAULT_USAGE);
 }
 
@@ -360,7 +360,7 @@ parse_one(enum program program, const struct option *o, bool by_letter)
 		(void)snprintf(word, sizeof word, "--%s", o->name);
 	if (!argv[2])
 		memmove(argv + 2, argv + 3, 4 * sizeof *argv);
-	if (options_parse(program, &config, argv, &f) < 0)
+	if (options_parse(program, 0, &config, argv, &f) < 0)
 		fail_msg("%s %s: %s", options_name(program), word, f.text);
 	return config;
 }
