@@ -74,12 +74,66 @@ list_tcp(const struct ucspi *u, const char *local_name, struct written *w)
 	return n;
 }
 
+/* Whether no change may be about the variable: it is read by us, or tells of the session. */
+static bool
+reserved(const char *change)
+{
+	size_t n = strcspn(change, "=");
+
+	for (size_t i = 0; i < sizeof read_by_us / sizeof *read_by_us; i++) {
+		size_t length = strlen(read_by_us[i]);
+
+		if (strncmp(change, read_by_us[i], length) == 0 && (read_by_us[i][length - 1] == ':' || n == length))
+			return true;
+	}
+	return strncmp(change, "SSL_", 4) == 0;
+}
+
+/* What is in the plan, up to `end`, without the variable that the change is about. Returns the new end. */
+static char **
+without(char **plan, char **end, const char *change)
+{
+	size_t n = strcspn(change, "=");
+	char **kept = plan;
+
+	for (char **p = plan; p < end; p++)
+		if (strncmp(*p, change, n) != 0 || (*p)[n] != '=')
+			*kept++ = *p;
+	return kept;
+}
+
+static size_t
+count(const struct changes *changes)
+{
+	size_t n = 0;
+
+	for (size_t at = 0; changes && at < changes->n; at += strlen(changes->text + at) + 1)
+		n++;
+	return n;
+}
+
+/* Changes the plan, up to `end`. Returns the new end. */
+static char **
+apply(char **plan, char **end, const struct changes *changes)
+{
+	for (size_t at = 0; changes && at < changes->n; at += strlen(changes->text + at) + 1) {
+		char *change = changes->text + at;
+
+		if (reserved(change))
+			continue;
+		end = without(plan, end, change);
+		if (strchr(change, '='))
+			*end++ = change;
+	}
+	return end;
+}
+
 char **
-environment_plan(
-    char *const old[], const struct session *session, const struct ucspi *tcp, const char *local_name, bool keep)
+environment_plan(char *const old[], const struct session *session, const struct ucspi *tcp, const char *local_name,
+    bool keep, const struct changes *changes)
 {
 	struct written w[WRITTEN];
-	size_t n = list_session(session, w), inherited = 0, text = 0;
+	size_t n = list_session(session, w), inherited = 0, most, text = 0;
 	char **plan, *p, **next;
 
 	if (tcp)
@@ -89,11 +143,12 @@ environment_plan(
 	for (size_t i = 0; i < n; i++)
 		if (w[i].value)
 			text += strlen(w[i].name) + 1 + strlen(w[i].value) + 1;
-	plan = malloc((inherited + n + 1) * sizeof *plan + text);
+	most = inherited + n + count(changes) + 1;
+	plan = malloc(most * sizeof *plan + text);
 	if (!plan)
 		return NULL;
 	next = plan;
-	p = (char *)(plan + inherited + n + 1);
+	p = (char *)(plan + most);
 	for (size_t i = 0; i < inherited; i++)
 		if (!writes(w, n, old[i]) && (keep || !reads(old[i])))
 			*next++ = old[i];
@@ -103,6 +158,6 @@ environment_plan(
 		*next++ = p;
 		p += sprintf(p, "%s=%s", w[i].name, w[i].value) + 1;
 	}
-	*next = NULL;
+	*apply(plan, next, changes) = NULL;
 	return plan;
 }

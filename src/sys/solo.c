@@ -147,7 +147,7 @@ static int
 spawn_prog(struct monitor *m, const struct session *session)
 {
 	const struct config *c = solo.config;
-	char **env = environment_plan(environ, session, m->dials ? &m->tcp : NULL, c->local_name, c->keep);
+	char **env = environment_plan(environ, session, m->dials ? &m->tcp : NULL, c->local_name, c->keep, NULL);
 	struct spawn how = {.argv = c->prog, .env = env, .mask = &solo.mask, .in = -1, .out = -1};
 	int error = env ? spawn(&how, &m->prog) : ENOMEM;
 

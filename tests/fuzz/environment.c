@@ -1,8 +1,9 @@
 /*
  * Fuzzes environment_plan: the first byte is what the caller chooses, the
- * others are the variables there were, each up to a NUL. Checks against a judge
- * who goes by names, where the plan goes by prefixes, that it is all that was
- * there and is not ours, in order, and then what the session says.
+ * others are the variables there were, each up to a NUL, or, behind a '+', what
+ * a rule changes. Checks against a judge who goes by names, where the plan goes
+ * by prefixes, that it is all that was there and is not ours, in order, and
+ * then what the session says, without what the rule has changed, and then that.
  */
 #include "core/environment.h"
 
@@ -42,8 +43,46 @@ dropped(const char *variable, bool keep, bool tcp)
 	       among(variable, " CADIR CAFILE KEYFILE CERTFILE TLS_UID TLS_GID ");
 }
 
+/* Whether the change, which may be a mere name, is about a variable that it may be about. */
+static bool
+permitted(const char *change)
+{
+	char name[64];
+
+	(void)snprintf(name, sizeof name, "%.*s=", (int)strcspn(change, "="), change);
+	return strncmp(name, "SSL_", 4) != 0 && strncmp(name, "KEYFILE:", 8) != 0 &&
+	       strncmp(name, "CERTFILE:", 9) != 0 && !among(name, " CADIR CAFILE KEYFILE CERTFILE TLS_UID TLS_GID ");
+}
+
+/* Whether a change from the one at `at` on is about the variable. */
+static bool
+changed(const struct changes *c, size_t at, const char *variable)
+{
+	size_t n = strcspn(variable, "=");
+
+	for (; at < c->n; at += strlen(c->text + at) + 1)
+		if (variable[n] == '=' && strcspn(c->text + at, "=") == n && memcmp(c->text + at, variable, n) == 0 &&
+		    permitted(c->text + at))
+			return true;
+	return false;
+}
+
+/* The plan goes on at `next` with what the changes set, of each variable the last word. Returns its end. */
+static char **
+check_changes(char **next, const struct changes *c)
+{
+	for (size_t at = 0; at < c->n;) {
+		const char *change = c->text + at;
+
+		at += strlen(change) + 1;
+		if (strchr(change, '=') && permitted(change) && !changed(c, at, change))
+			CHECK(*next++ == change);
+	}
+	return next;
+}
+
 static void
-check(char *const old[], unsigned choice)
+check(char *const old[], const struct changes *changes, unsigned choice)
 {
 	static const struct session like = {
 	    .protocol = "TLSv1.3", .cipher = "TLS_X", .sni = "a.b", .hash = "SHA256:0", .subject = "CN=a,O=b"};
@@ -70,17 +109,32 @@ check(char *const old[], unsigned choice)
 	session.has_sni = choice & SNI;
 	session.has_peer = choice & PEER;
 	tcp.has_local_host = tcp.has_remote_host = hosts;
-	char **plan = environment_plan(old, &session, connected ? &tcp : NULL, named ? "me" : NULL, choice & KEEP),
+	char **plan = environment_plan(old, &session, connected ? &tcp : NULL, named ? "me" : NULL, choice & KEEP,
+		 changes->n > 0 ? changes : NULL),
 	     **next = plan;
 	CHECK(plan != NULL);
 	for (; *old != NULL; old++)
-		if (!dropped(*old, choice & KEEP, connected))
+		if (!dropped(*old, choice & KEEP, connected) && !changed(changes, 0, *old))
 			CHECK(*next++ == *old);
 	for (size_t i = 0; i < sizeof written / sizeof *written; i++)
-		if (written[i].there)
+		if (written[i].there && !changed(changes, 0, written[i].variable))
 			CHECK(*next != NULL && strcmp(*next++, written[i].variable) == 0);
-	CHECK(*next == NULL);
+	CHECK(*check_changes(next, changes) == NULL);
 	free(plan);
+}
+
+/* Adds the text to the changes, if it has a name. */
+static void
+add_change(struct changes *c, const char *text)
+{
+	size_t n = strlen(text) + 1;
+
+	if (text[0] == '\0' || text[0] == '=')
+		return;
+	c->text = realloc(c->text, c->n + n);
+	CHECK(c->text != NULL);
+	memcpy(c->text + c->n, text, n);
+	c->n += n;
 }
 
 int
@@ -89,14 +143,26 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	if (n < 1)
 		return 0;
 	char **old = calloc(n + 1, sizeof *old);
-	size_t count = 0;
+	struct changes changes = {0};
+	size_t count = 0, length;
 
 	CHECK(old != NULL);
-	for (size_t at = 1; at < n; at += strlen(old[count++]) + 1)
-		old[count] = strndup((const char *)data + at, n - at);
-	check(old, data[0]);
+	for (size_t at = 1; at < n; at += length + 1) {
+		char *text = strndup((const char *)data + at, n - at);
+
+		CHECK(text != NULL);
+		length = strlen(text);
+		if (text[0] != '+') {
+			old[count++] = text;
+			continue;
+		}
+		add_change(&changes, text + 1);
+		free(text);
+	}
+	check(old, &changes, data[0]);
 	while (count > 0)
 		free(old[--count]);
 	free(old);
+	changes_free(&changes);
 	return 0;
 }
