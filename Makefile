@@ -10,7 +10,7 @@
 PREFIX ?= /usr/local
 SECONDS ?= 60
 BACKENDS = openssl bearssl libtls
-PROGRAMS = s6-tlsd s6-tlsc s6-tlsclient
+PROGRAMS = s6-tlsd s6-tlsc s6-tlsclient s6-tlsserver
 BACKEND = openssl
 
 ifeq ($(filter $(BACKEND),$(BACKENDS)),)

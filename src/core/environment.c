@@ -16,7 +16,7 @@ struct written {
 	const char *name, *value; /* value NULL: there is none */
 };
 
-enum { WRITTEN = 13 };
+enum { WRITTEN = 14 };
 
 static bool
 named(const char *variable, const char *name)
@@ -71,6 +71,7 @@ list_tcp(const struct ucspi *u, const char *local_name, struct written *w)
 	w[n++] = (struct written){"TCPLOCALHOST", local_name ? local_name : u->has_local_host ? u->local_host : NULL};
 	w[n++] = (struct written){"TCPREMOTEHOST", u->has_remote_host ? u->remote_host : NULL};
 	w[n++] = (struct written){"TCPREMOTEINFO", NULL};
+	w[n++] = (struct written){"TCPCONNNUM", u->connections[0] ? u->connections : NULL};
 	return n;
 }
 

@@ -7,11 +7,13 @@
 #include "engine/engine.h"
 #include "sys/clock.h"
 #include "sys/fds.h"
+#include "sys/listen.h"
 #include "sys/log.h"
 #include "sys/material.h"
 #include "sys/peer.h"
 #include "sys/privileges.h"
 #include "sys/seal.h"
+#include "sys/server.h"
 #include "sys/signer.h"
 #include "sys/solo.h"
 
@@ -62,7 +64,7 @@ show(const struct config *config)
 static bool
 has_connection(const struct config *config)
 {
-	return config->program != TLSCLIENT;
+	return config->program & (TLSD | TLSC);
 }
 
 /* Sends messages where --log-fd says, which is none of the descriptors that the network or prog is on. */
@@ -74,7 +76,7 @@ direct_log(const struct config *config, struct fault *f)
 	log_verbosity(config->verbosity);
 	if (fd < 0)
 		return 0;
-	if (fd == config->rfd || fd == config->wfd || fds_is_connection(fd))
+	if (config->program != TLSSERVER && (fd == config->rfd || fd == config->wfd || fds_is_connection(fd)))
 		return fault_set(f, FAULT_USAGE, "--log-fd=%d is the connection itself", fd);
 	if (!fds_open(fd))
 		return fault_set(f, FAULT_USAGE, "--log-fd=%d is not open", fd);
@@ -87,8 +89,8 @@ static void
 parse(enum program program, struct config *config, char *const argv[])
 {
 	struct fault f = {0};
-	char usage[2048];
-	int parsed = options_parse(program, 0, config, argv, &f);
+	char usage[4096];
+	int parsed = options_parse(program, listen_handed_over(), config, argv, &f);
 
 	if (has_connection(config))
 		fds_connection(config->rfd, config->wfd);
@@ -124,6 +126,8 @@ prepare_fds(const struct config *config, const bool closed[3], struct fault *f)
 
 	if (direct_log(config, f) < 0)
 		return -1;
+	if (config->program == TLSSERVER)
+		return 0;
 	if (!config->prog && check_both(STDIN_FILENO, STDOUT_FILENO, closed, "the terminal", f) < 0)
 		return -1;
 	if (!has_connection(config))
@@ -141,7 +145,7 @@ warn(const struct config *config)
 {
 	if (config->ident)
 		log_line(LOG_LEVEL_WARNING, "-r: IDENT is not done");
-	if (config->program == TLSD)
+	if (config->program & SERVERS)
 		return;
 	if (config->verify == VERIFY_NONE)
 		log_line(LOG_LEVEL_WARNING, "--no-verify-cert: the server can be anybody");
@@ -204,6 +208,10 @@ serve(const struct config *config, int64_t start)
 		c.signer = &signer;
 	if (privileges_plan(&privileges, &f) < 0)
 		die(&f);
+	if (config->program == TLSSERVER) {
+		tell_weakness(config, &privileges, c.signer != NULL);
+		return server_run(config, &privileges);
+	}
 	c.context = prepare(config, &m, c.signer, &f);
 	if (!c.context)
 		die(&f);

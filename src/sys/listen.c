@@ -196,7 +196,8 @@ listen_accept(int fd, const struct config *c, struct ucspi *u)
 
 	if (sock < 0)
 		return -1;
-	if (getsockname(sock, &local.any, &m) < 0 || (local.any.sa_family != AF_INET && local.any.sa_family != AF_INET6)) {
+	if (getsockname(sock, &local.any, &m) < 0 ||
+	    (local.any.sa_family != AF_INET && local.any.sa_family != AF_INET6)) {
 		(void)close(sock);
 		errno = ECONNABORTED;
 		return -1;

@@ -74,8 +74,7 @@ run(struct ucspi *u, const struct config *c, const struct privileges *p, int cha
 }
 
 pid_t
-lookup_start(
-    const struct ucspi *u, const struct config *c, const struct privileges *p, int *channel, struct fault *f)
+lookup_start(const struct ucspi *u, const struct config *c, const struct privileges *p, int *channel, struct fault *f)
 {
 	struct ucspi own = *u;
 	int ends[2];

@@ -16,8 +16,8 @@
  * Starts it for the addresses in *u. Returns its pid and in *channel where its
  * one message comes (lookup_take), or -1 with *f.
  */
-pid_t lookup_start(const struct ucspi *u, const struct config *c, const struct privileges *p, int *channel,
-    struct fault *f);
+pid_t
+lookup_start(const struct ucspi *u, const struct config *c, const struct privileges *p, int *channel, struct fault *f);
 
 /*
  * Takes the message. Returns 1, with the names that there are in *u, or

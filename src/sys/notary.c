@@ -103,8 +103,7 @@ answer(struct desk *d, int end)
 	if (heard == SIGNER_NOTHING)
 		return;
 	if (heard == SIGNER_REFUSED && d->control >= 0)
-		(void)channel_send(
-		    d->control, message, (size_t)message_refused(message, numbers[end], f.text));
+		(void)channel_send(d->control, message, (size_t)message_refused(message, numbers[end], f.text));
 	(void)close(end);
 	d->ends--;
 }

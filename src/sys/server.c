@@ -73,10 +73,10 @@ struct child {
 struct link {
 	struct monitor monitor; /* first: its owner's functions get this */
 	struct source channel, lookup;
-	struct link *next;	      /* in the list of its stage, for FREE, SPARE and OVER */
-	struct link *in, *out;	      /* neighbours among those that wait for a time; */
-	bool timed;		      /* it is among them, */
-	int64_t due;		      /* until this moment */
+	struct link *next;     /* in the list of its stage, for FREE, SPARE and OVER */
+	struct link *in, *out; /* neighbours among those that wait for a time; */
+	bool timed;	       /* it is among them, */
+	int64_t due;	       /* until this moment */
 	struct child engine_child, prog_child, lookup_child;
 	enum stage stage;
 	unsigned long generation;
@@ -95,7 +95,7 @@ static struct server {
 	const struct config *config;
 	const struct privileges *privileges;
 	struct identity identity;
-	bool others; /* prog gets that identity */
+	bool others;	     /* prog gets that identity */
 	struct rlimit files; /* that prog gets */
 	sigset_t mask;	     /* that prog gets */
 	int rules;	     /* -1: everybody may connect */
@@ -105,7 +105,7 @@ static struct server {
 	bool listens; /* for connections, now */
 
 	struct generation *now, *coming;
-	unsigned long generation; /* its count */
+	unsigned long generation;		       /* its count */
 	struct source signers[2 * GENERATION_SIGNERS]; /* of now, and of coming */
 	struct signer asking;			       /* the engine's end, in the engine */
 	uint64_t stamp, seen;			       /* of the files: of `now`, and at the last look */
@@ -1285,8 +1285,9 @@ keep_time(void)
 static void
 refill(void)
 {
-	while (!server.ending && server.spares < (server.starting && server.config->spare < 1 ? 1 : server.config->spare) &&
-	       calm() && add_spare())
+	while (!server.ending &&
+	       server.spares < (server.starting && server.config->spare < 1 ? 1 : server.config->spare) && calm() &&
+	       add_spare())
 		;
 }
 
@@ -1337,9 +1338,8 @@ get_descriptors(struct fault *f)
 		raised = server.files;
 	needed = OURS + (rlim_t)c->spare + each * (rlim_t)c->connections;
 	if (raised.rlim_cur < needed)
-		return fault_set(f, FAULT_SYSTEM,
-		    "-c %d needs %llu open files, and the limit (RLIMIT_NOFILE) is %llu", c->connections,
-		    (unsigned long long)needed, (unsigned long long)raised.rlim_cur);
+		return fault_set(f, FAULT_SYSTEM, "-c %d needs %llu open files, and the limit (RLIMIT_NOFILE) is %llu",
+		    c->connections, (unsigned long long)needed, (unsigned long long)raised.rlim_cur);
 	return 0;
 }
 
