@@ -104,6 +104,26 @@ store_text(const struct reading *r)
 	return 0;
 }
 
+/* A service's name, or a number that a port can have. */
+static bool
+port_valid(const char *text)
+{
+	int number;
+
+	return !read_number(&text, &number) || *text != '\0' || number <= 65535;
+}
+
+static int
+store_port(const struct reading *r)
+{
+	if (store_text(r) < 0)
+		return -1;
+	if (!port_valid(r->argument))
+		return fault_set(
+		    r->f, FAULT_USAGE, "%s takes a number up to 65535 or a service, not \"%s\"", r->shown, r->argument);
+	return 0;
+}
+
 static int
 store_address(const struct reading *r)
 {
@@ -170,6 +190,7 @@ store(const struct reading *r)
 	case CHOICE: return store_choice(r);
 	case TEXT: return store_text(r);
 	case NAME: return store_name(r);
+	case PORT: return store_port(r);
 	case ADDRESS: return store_address(r);
 	case LIST: return store_list(r);
 	}
@@ -258,6 +279,8 @@ parse_place(struct config *config, const char *what, char *const **argv, struct 
 		return fault_set(f, FAULT_USAGE, "no %s given", host ? "port" : what);
 	if (*host == '\0' || *port == '\0')
 		return fault_set(f, FAULT_USAGE, "the %s is empty", *host ? "port" : what);
+	if (!port_valid(port))
+		return fault_set(f, FAULT_USAGE, "the port is a number up to 65535 or a service, not \"%s\"", port);
 	config->host = host;
 	config->port = port;
 	*argv += 2;

@@ -48,7 +48,7 @@ const struct option options_table[] = {
 	"give an address x seconds, and y when it is tried again (2+58)"},
     {TLSCLIENT, 't', NULL, NUMBER, FIELD(connect_s), 0, "s", "give up when there is no connection by then (0: never)"},
     {TLSCLIENT, 'i', NULL, ADDRESS, FIELD(local_ip), 0, "localip", "connect from this address"},
-    {TLSCLIENT, 'p', NULL, TEXT, FIELD(local_port), 0, "localport", "connect from this port"},
+    {TLSCLIENT, 'p', NULL, PORT, FIELD(local_port), 0, "localport", "connect from this port"},
     {TLSSERVER, '1', NULL, SET, FIELD(print_port), 1, NULL, "write the port to stdout when ready"},
     {TLSSERVER, 0, "notify-fd", NUMBER, FIELD(notify_fd), 0, "fd", "write a newline there when ready"},
     {TLSSERVER, 0, "listen-fd", NUMBER, FIELD(listen_fd), 0, "fd", "take connections from this socket: no ip and port"},

@@ -15,6 +15,7 @@ enum kind {
 	CHOICE,	 /* takes one of the words of `argument`, stores its place among them */
 	TEXT,	 /* takes anything but nothing */
 	NAME,	 /* takes what a certificate may name: a DNS name or an address */
+	PORT,	 /* takes a port's number or name */
 	ADDRESS, /* takes an IP address */
 	LIST	 /* takes numbers with commas between, as ids_groups reads them */
 };

@@ -10,6 +10,13 @@
 #include <string.h>
 
 void
+session_clear(struct session *s)
+{
+	s->has_sni = s->has_peer = s->has_names = false;
+	s->protocol[0] = s->cipher[0] = s->sni[0] = s->hash[0] = s->subject[0] = s->names[0] = s->expires[0] = '\0';
+}
+
+void
 session_set_names(struct session *s, struct span leaf)
 {
 	s->has_names =

@@ -30,6 +30,9 @@ struct session {
 /* The most that session_pack writes: each of seven texts has a sign before it. */
 #define SESSION_MAX (sizeof(struct session) + 7)
 
+/* Makes *s one of which nothing is known, without touching the rest of its room. */
+void session_clear(struct session *s);
+
 /* Sets the last three to what the certificate says, has_names to false where that cannot be read. */
 void session_set_names(struct session *s, struct span leaf);
 

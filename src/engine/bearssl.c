@@ -612,7 +612,7 @@ engine_session(const struct engine *e, struct session *s, struct fault *f)
 {
 	const char *cipher = suite_name(e->tls), *sni = br_ssl_engine_get_server_name(e->tls);
 
-	*s = (struct session){0};
+	session_clear(s);
 	if (!cipher || br_ssl_engine_get_version(e->tls) != BR_TLS12)
 		return fault_set(f, FAULT_TLS, "the cipher suite has no name");
 	(void)snprintf(s->protocol, sizeof s->protocol, "TLSv1.2");

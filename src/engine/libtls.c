@@ -523,11 +523,11 @@ engine_open(struct engine_context *c, struct fault *f)
 {
 	struct engine *e = calloc(1, sizeof *e);
 
-	if (!e) {
+	if (!e || ports_start(&e->ports) < 0) {
+		free(e);
 		fault_set(f, FAULT_SYSTEM, "out of memory");
 		return NULL;
 	}
-	ports_start(&e->ports);
 	e->server = c->server != NULL;
 	e->verified = c->verify != VERIFY_NONE;
 	e->name = e->verified && !c->any_name ? c->servername : NULL;
@@ -546,6 +546,7 @@ engine_free(struct engine *e)
 		return;
 	tls_free(e->tls);
 	free(e->leaf);
+	ports_end(&e->ports);
 	free(e);
 }
 
@@ -789,7 +790,7 @@ engine_session(const struct engine *e, struct session *s, struct fault *f)
 	const char *name = tls_conn_cipher(e->tls), *version = tls_conn_version(e->tls);
 	const char *cipher = name ? iana_name(name) : NULL, *sni = tls_conn_servername(e->tls);
 
-	*s = (struct session){0};
+	session_clear(s);
 	if (!cipher)
 		return fault_set(f, FAULT_TLS, "the cipher suite has no name");
 	(void)snprintf(s->protocol, sizeof s->protocol, "%s", version ? version : "");

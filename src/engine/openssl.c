@@ -373,11 +373,11 @@ engine_open(struct engine_context *c, struct fault *f)
 	struct engine *e = calloc(1, sizeof *e);
 
 	ERR_clear_error();
-	if (!e) {
+	if (!e || ports_start(&e->ports) < 0) {
+		free(e);
 		fault_set(f, FAULT_SYSTEM, "out of memory");
 		return NULL;
 	}
-	ports_start(&e->ports);
 	e->verified = c->verify != VERIFY_NONE;
 	if (fill_engine(e, c) < 0) {
 		fault_set(f, FAULT_ENGINE, "cannot open a TLS engine: %s", material_reason());
@@ -394,6 +394,7 @@ engine_free(struct engine *e)
 	if (!e)
 		return;
 	SSL_free(e->ssl);
+	ports_end(&e->ports);
 	free(e);
 }
 
@@ -533,7 +534,7 @@ engine_session(const struct engine *e, struct session *s, struct fault *f)
 	const char *cipher = SSL_CIPHER_standard_name(SSL_get_current_cipher(e->ssl));
 	const char *sni = SSL_get_servername(e->ssl, TLSEXT_NAMETYPE_host_name);
 
-	*s = (struct session){0};
+	session_clear(s);
 	if (!cipher || strlen(cipher) >= sizeof s->cipher)
 		return fault_set(f, FAULT_TLS, "the cipher suite has no name");
 	(void)snprintf(s->protocol, sizeof s->protocol, "%s", SSL_get_version(e->ssl));

@@ -6,9 +6,12 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* What a record adds to its plaintext, generously; and what is kept free for alerts and key updates. */
 enum { OVERHEAD = 64, RESERVE = 1024 };
+
+enum { ROOM = WIRE_IN + WIRE_OUT + APP_IN + APP_OUT };
 
 /* Every engine starts with its ports. */
 static struct ports *
@@ -23,13 +26,28 @@ const_ports(const struct engine *e)
 	return (const struct ports *)e;
 }
 
-void
+/* The allocator might give memory that was used before, and would have to be zeroed: all of it, at once. */
+int
 ports_start(struct ports *p)
 {
+	void *room = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (room == MAP_FAILED)
+		return -1;
+	p->room = room;
 	p->wire_in = (struct buffer){.p = p->room, .size = WIRE_IN};
 	p->wire_out = (struct buffer){.p = p->wire_in.p + WIRE_IN, .size = WIRE_OUT};
 	p->app_in = (struct buffer){.p = p->wire_out.p + WIRE_OUT, .size = APP_IN};
 	p->app_out = (struct buffer){.p = p->app_in.p + APP_IN, .size = APP_OUT};
+	return 0;
+}
+
+void
+ports_end(struct ports *p)
+{
+	if (p->room)
+		(void)munmap(p->room, ROOM);
+	p->room = NULL;
 }
 
 static void

@@ -33,11 +33,14 @@ struct ports {
 	bool closed; /* engine_close was called */
 	struct buffer wire_in, wire_out, app_in, app_out;
 	char reason[FAULT_TEXT];
-	unsigned char room[WIRE_IN + WIRE_OUT + APP_IN + APP_OUT];
+	unsigned char *room; /* of the four */
 };
 
-/* Gives the buffers of zeroed ports their room. */
-void ports_start(struct ports *p);
+/* Gives the buffers of zeroed ports their room, which takes memory as it is used. Returns 0, or -1 without memory. */
+int ports_start(struct ports *p);
+
+/* Takes it away, and what was in it with it. */
+void ports_end(struct ports *p);
 
 size_t buffer_waiting(const struct buffer *b);
 void buffer_used(struct buffer *b, size_t n);

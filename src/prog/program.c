@@ -16,6 +16,7 @@
 #include "sys/server.h"
 #include "sys/signer.h"
 #include "sys/solo.h"
+#include "sys/warm.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -238,6 +239,8 @@ program_run(enum program program, char *const argv[])
 	parse(program, &config, argv);
 	if (config.show != SHOW_NONE)
 		return show(&config);
+	if (program == TLSSERVER)
+		warm_parent();
 	if (prepare_fds(&config, closed, &f) < 0 || seal_begin((enum sandbox)config.sandbox, &f) < 0)
 		die(&f);
 	warn(&config);

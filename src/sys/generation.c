@@ -3,6 +3,8 @@
  */
 #include "sys/generation.h"
 
+#include "sys/fds.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +14,9 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* How long a signature for nobody may take. */
+enum { REHEARSAL_MS = 2000 };
 
 static size_t
 cores(void)
@@ -56,6 +61,54 @@ generation_ready(const struct generation *g)
 	return true;
 }
 
+/* Moves what waits at one engine's wire out to the other's wire in. Returns whether there was any. */
+static bool
+carry(struct engine *from, struct engine *to)
+{
+	const unsigned char *out;
+	unsigned char *in;
+	size_t n = engine_wire_out(from, &out), room = engine_wire_in(to, &in);
+
+	if (n > room)
+		n = room;
+	if (n == 0)
+		return false;
+	memcpy(in, out, n);
+	engine_wire_in_ack(to, n);
+	engine_wire_out_ack(from, n);
+	return true;
+}
+
+/*
+ * A library finds much out when it first needs it: the algorithms of a
+ * handshake, say. What this process knows, each engine that is forked from it
+ * knows, and so there is one handshake in memory. What comes of it does not matter.
+ */
+static void
+rehearse(struct generation *g, struct signer *asking)
+{
+	const struct notary *signer = generation_signer(g);
+	struct engine_context *context =
+	    engine_prepare(&(struct engine_policy){.role = ENGINE_CLIENT}, &(struct fault){0});
+	struct engine *client = NULL, *server = NULL;
+	struct fault f;
+
+	if (signer && (signer_open(asking, SIGNING_SERVER, &f) < 0 || signer_limit(asking->ask, REHEARSAL_MS, &f) < 0 ||
+			  notary_serve(signer, asking->answer, 0) < 0))
+		signer_close(asking);
+	fds_close(&asking->answer);
+	if (context) {
+		client = engine_open(context, &f);
+		server = engine_open(g->context, &f);
+	}
+	while (client && server && (carry(client, server) | carry(server, client)))
+		;
+	engine_free(client);
+	engine_free(server);
+	engine_context_free(context);
+	signer_close(asking);
+}
+
 int
 generation_finish(struct generation *g, const struct config *c, struct signer *asking, struct fault *f)
 {
@@ -67,7 +120,10 @@ generation_finish(struct generation *g, const struct config *c, struct signer *a
 					.anchors = &g->material.anchors},
 	    f);
 	blob_wipe(&g->material.key);
-	return g->context ? 0 : -1;
+	if (!g->context)
+		return -1;
+	rehearse(g, asking);
+	return 0;
 }
 
 struct notary *

@@ -24,6 +24,7 @@ monitor_begin(struct monitor *m, const struct config *config, const struct monit
 	*m = (struct monitor){.config = config,
 	    .owner = owner,
 	    .start = start,
+	    .ready = config->program != TLSSERVER,
 	    .channel = -1,
 	    .dials = config->program == TLSCLIENT,
 	    .dial_by = config->connect_s ? start + (int64_t)config->connect_s * 1000 : -1,
@@ -173,10 +174,17 @@ keep_news(struct monitor *m, struct span message)
 	m->news_n = message.n;
 }
 
+/* An engine has verified what it was to verify, or there is no session. */
+static bool
+believable(const struct monitor *m, const struct session *s)
+{
+	return s->has_peer ? m->config->verify != VERIFY_NONE : m->config->verify != VERIFY_REQUIRED;
+}
+
 static bool
 take_up(struct monitor *m, struct span message)
 {
-	if (message_read_up(message, &session) < 0)
+	if (message_read_up(message, &session) < 0 || !believable(m, &session))
 		return false;
 	m->up = true;
 	m->owner->forget_key(m);
@@ -216,6 +224,11 @@ take_message(struct monitor *m, const unsigned char *message, size_t n)
 		if (!m->dials || m->connected || m->reported || message_read_connected(in, &m->tcp) < 0)
 			return false;
 		take_connected(m);
+		return true;
+	case MSG_READY:
+		if (m->ready || m->up || m->reported || n != 1)
+			return false;
+		m->ready = true;
 		return true;
 	case MSG_END:
 		if (m->reported || message_read_end(in, &m->report) < 0)

@@ -44,6 +44,7 @@ struct monitor {
 	bool connected;	     /* and has, */
 	int64_t dial_by;     /* by this moment at most */
 	struct ucspi tcp;    /* of the connection, where we or the engine made it */
+	bool ready;	     /* the engine waits for a connection, or never says so */
 	bool up;	     /* the engine has reported the handshake, */
 	unsigned char *news; /* in these bytes, kept until prog runs; NULL */
 	size_t news_n;

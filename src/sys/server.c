@@ -23,6 +23,7 @@
 #include "sys/monitor.h"
 #include "sys/peer.h"
 #include "sys/spawn.h"
+#include "sys/warm.h"
 #include "sys/worker.h"
 
 #include <errno.h>
@@ -333,6 +334,7 @@ fork_engine(int channel, int ask, struct fault *f)
 		struct loop_fds fds = {
 		    .wire_in = -1, .wire_out = -1, .prog_in = -1, .prog_out = -1, .channel = channel, .signer = ask};
 
+		warm_child();
 		server.asking.ask = ask;
 		worker_run(context, &fds, server.config, server.privileges, &mask, self, 0);
 	}
@@ -394,7 +396,7 @@ add_spare(void)
 	l->next = server.spare;
 	server.spare = l;
 	server.spares++;
-	log_line(LOG_LEVEL_DEBUG, "event=fork engine=%ld", (long)l->engine);
+	log_line(LOG_LEVEL_DEBUG, "event=fork engine=%ld populated=%zu", (long)l->engine, warm_pages());
 	return true;
 }
 
@@ -1208,12 +1210,12 @@ hear_spare(struct link *l)
 
 	if (n == 0)
 		return;
-	if (n == 1 && message[0] == MSG_READY && server.starting) {
-		be_ready();
+	if (n == 1 && message[0] == MSG_READY && !l->monitor.ready) {
+		l->monitor.ready = true;
+		if (server.starting)
+			be_ready();
 		return;
 	}
-	if (n == 1 && message[0] == MSG_READY)
-		return;
 	if (n > 0 && message_read_fault((struct span){message, (size_t)n}, &f) == 0) {
 		if (server.starting)
 			server.fault = f;

@@ -51,10 +51,11 @@ note_signal(int signal)
 	times_told = times_told + 1;
 }
 
+/* What was ignored at the start stays so, as nohup(1) has it, but for SIGCHLD, which we cannot do without. */
 static void
 watch_signals(const int *signals, size_t n)
 {
-	struct sigaction noted = {.sa_handler = note_signal};
+	struct sigaction noted = {.sa_handler = note_signal}, old;
 	sigset_t blocked;
 
 	(void)sigemptyset(&blocked);
@@ -62,7 +63,8 @@ watch_signals(const int *signals, size_t n)
 		(void)sigaddset(&blocked, signals[i]);
 	(void)sigprocmask(SIG_BLOCK, &blocked, NULL);
 	for (size_t i = 0; i < n; i++)
-		(void)sigaction(signals[i], &noted, NULL);
+		if (signals[i] == SIGCHLD || (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN))
+			(void)sigaction(signals[i], &noted, NULL);
 }
 
 /* The mask at the start, but open to what the program itself needs to hear. */

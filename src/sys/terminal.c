@@ -17,11 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Bytes on their way. A descriptor is -1 once it is closed. */
 struct flow {
 	int from, to;
+	bool ends_socket; /* its end is that of the socket `to` as well */
 	size_t begin, end;
 	char buffer[65536];
 };
@@ -32,11 +34,24 @@ flows(const struct flow *w)
 	return w->from >= 0;
 }
 
+/* Whether stdin and stdout are one socket that is ours alone: nobody else's messages go there. */
+static bool
+is_one_socket(void)
+{
+	struct stat in, out, messages;
+
+	if (fstat(STDIN_FILENO, &in) < 0 || fstat(STDOUT_FILENO, &out) < 0 || !S_ISSOCK(in.st_mode) ||
+	    in.st_ino != out.st_ino || in.st_dev != out.st_dev)
+		return false;
+	return fstat(STDERR_FILENO, &messages) < 0 || in.st_ino != messages.st_ino || in.st_dev != messages.st_dev;
+}
+
 /* Where one socket is both, whoever reads from it hears of the end by this alone. */
 static void
 end_flow(struct flow *w)
 {
-	(void)shutdown(w->to, SHUT_WR);
+	if (w->ends_socket)
+		(void)shutdown(w->to, SHUT_WR);
 	fds_close(&w->from);
 	fds_close(&w->to);
 }
@@ -109,13 +124,13 @@ move_down(struct flow *w, int *code)
 
 /* `person`: nobody says when the input of one ends. */
 static int
-carry(int rfd, int wfd, bool person)
+carry(int rfd, int wfd, bool person, bool one_socket)
 {
 	static struct flow up, down;
 	int code = 0;
 
 	up = (struct flow){.from = STDIN_FILENO, .to = wfd};
-	down = (struct flow){.from = rfd, .to = STDOUT_FILENO};
+	down = (struct flow){.from = rfd, .to = STDOUT_FILENO, .ends_socket = one_socket};
 	while (flows(&down) || (flows(&up) && !person)) {
 		/* The last one tells when nobody reads from wfd any more. */
 		struct pollfd p[] = {wanted(&up), wanted(&down), {.fd = up.to}};
@@ -135,7 +150,7 @@ terminal_run(int rfd, int wfd, int log_fd, const struct privileges *privileges, 
 {
 	static const int deadly[] = {SIGTERM, SIGINT, SIGHUP};
 	const int keep[] = {rfd, wfd, log_fd};
-	bool person = isatty(STDIN_FILENO);
+	bool person = isatty(STDIN_FILENO), one = is_one_socket();
 	struct fault f;
 
 	/* As for any prog; but who stops reading must not kill who still has something to hear. */
@@ -148,5 +163,5 @@ terminal_run(int rfd, int wfd, int log_fd, const struct privileges *privileges, 
 		log_fault(&f);
 		exit((int)f.code);
 	}
-	exit(carry(rfd, wfd, person));
+	exit(carry(rfd, wfd, person, one));
 }
