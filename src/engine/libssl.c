@@ -14,6 +14,7 @@
 #include <openssl/x509_vfy.h>
 
 #include <stdbool.h>
+#include <stddef.h>
 
 const char *
 libssl_version(void)
@@ -21,20 +22,9 @@ libssl_version(void)
 	return OpenSSL_version(OPENSSL_VERSION);
 }
 
-/* The verification of a peer that was finished last: its error, why, and whose it was. */
-static struct {
-	int error;
-	enum refusal why;
-	struct span leaf;
-} verdict;
-
 void
 libssl_forget(void)
 {
-	OPENSSL_free((void *)verdict.leaf.p);
-	verdict.error = X509_V_OK;
-	verdict.why = REFUSAL_NONE;
-	verdict.leaf = (struct span){0};
 	ERR_clear_error();
 }
 
@@ -51,55 +41,93 @@ libssl_cause(void)
 	return ERR_reason_error_string(ERR_peek_error());
 }
 
-struct span
-libssl_leaf(void)
-{
-	return verdict.leaf;
-}
+/* -- connections ----------------------------------------------------------- */
 
-const char *
-libssl_refusal(bool server)
-{
-	unsigned long error = ERR_peek_last_error();
+/* The connections that were made since libssl_expect: how many, and the last of them. */
+static struct {
+	size_t n;
+	SSL *last;
+} made;
 
-	if (ERR_GET_LIB(error) != ERR_LIB_SSL || ERR_GET_REASON(error) != SSL_R_CERTIFICATE_VERIFY_FAILED)
-		return NULL;
-	if (verdict.why != REFUSAL_NONE)
-		return refusal_text(verdict.why, server);
-	return verdict.error != X509_V_OK ? X509_verify_cert_error_string(verdict.error)
-					  : ERR_reason_error_string(error);
-}
+/* Where a connection of libssl's keeps its struct libssl_connection. */
+static int slot = -1;
 
-/*
- * libtls tells a server that a client's certificate was refused, but not why.
- * Each verification's object is seen as it is freed, with its error still in
- * it; were it not, the message would say less, and that is all. One that no
- * connection belongs to is of our own chain.
- */
+/* LibreSSL asks whether it was noted. */
+#ifdef OPENSSL_BENEATH
+#define NOTED
 static void
-note_verdict(void *parent, void *pointer, CRYPTO_EX_DATA *data, int index, long number, void *argument)
+#else
+#define NOTED 1
+static int
+#endif
+note_connection(void *parent, void *pointer, CRYPTO_EX_DATA *data, int index, long number, void *argument)
 {
-	X509_STORE_CTX *store = parent;
-	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
-
 	(void)pointer;
 	(void)data;
 	(void)index;
 	(void)number;
 	(void)argument;
-	if (!ssl)
-		return;
-	OPENSSL_free((void *)verdict.leaf.p);
-	verdict.error = X509_STORE_CTX_get_error(store);
-	verdict.why = verdict.error == X509_V_OK ? REFUSAL_NONE : refused_why(store, !SSL_is_server(ssl));
-	verdict.leaf = refused_leaf(store);
+	made.n++;
+	made.last = parent;
+	return NOTED;
 }
 
 static bool
-watch_verification(void)
+watch_connections(void)
 {
-	return CRYPTO_get_ex_new_index(CRYPTO_EX_INDEX_X509_STORE_CTX, 0, NULL, NULL, NULL, note_verdict) >= 0;
+	slot = CRYPTO_get_ex_new_index(CRYPTO_EX_INDEX_SSL, 0, NULL, note_connection, NULL, NULL);
+	return slot >= 0;
 }
+
+void
+libssl_expect(void)
+{
+	made.n = 0;
+	made.last = NULL;
+}
+
+/* The library's every step of a verification. */
+static int
+step(int ok, X509_STORE_CTX *store)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct libssl_connection *c = SSL_get_ex_data(ssl, slot);
+
+	return refused_step(ok, store, !SSL_is_server(ssl), c->name, &c->against);
+}
+
+int
+libssl_take(struct libssl_connection *c, bool verified, const char *name)
+{
+	SSL *ssl = made.last;
+
+	if (made.n != 1 || SSL_set_ex_data(ssl, slot, c) != 1)
+		return -1;
+	c->ssl = ssl;
+	c->name = name;
+	if (!verified)
+		return 0;
+	SSL_set_verify(ssl, SSL_get_verify_mode(ssl), step);
+	return SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER ? 0 : -1;
+}
+
+bool
+libssl_complete(const struct libssl_connection *c)
+{
+	return SSL_is_init_finished(c->ssl);
+}
+
+const char *
+libssl_refusal(const struct libssl_connection *c)
+{
+	unsigned long error = ERR_peek_last_error();
+
+	if (ERR_GET_LIB(error) != ERR_LIB_SSL || ERR_GET_REASON(error) != SSL_R_CERTIFICATE_VERIFY_FAILED)
+		return NULL;
+	return refused_text(&c->against, !SSL_is_server(c->ssl), SSL_get_verify_result(c->ssl));
+}
+
+/* -- the process ----------------------------------------------------------- */
 
 #ifdef OPENSSL_BENEATH
 /*
@@ -178,7 +206,7 @@ libssl_prepare(struct fault *f)
 		return fault_set(f, FAULT_ENGINE, "OpenSSL was in use before it was set up");
 #endif
 	/* First of all, and for good: no configuration file, so none that the environment names. */
-	if (OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1 || !configure() || !watch_verification() ||
+	if (OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1 || !configure() || !watch_connections() ||
 	    !trust_intermediates())
 		return fault_set(f, FAULT_ENGINE, "cannot start %s: %s", libssl_version(),
 		    libssl_cause() ? libssl_cause() : "unknown error");

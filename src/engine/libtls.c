@@ -14,7 +14,6 @@
 #include "core/der.h"
 #include "core/dn.h"
 #include "core/pem.h"
-#include "core/refusal.h"
 #include "engine/libssl.h"
 
 #include <tls.h>
@@ -34,10 +33,9 @@ struct engine_context {
 struct engine {
 	struct ports ports;
 	struct tls *tls;
-	const char *name; /* that the peer has to bear; NULL: any */
+	struct libssl_connection beneath;
 	bool server, verified;
-	unsigned char *leaf; /* the peer's certificate, of n octets, before the handshake is complete */
-	size_t leaf_n;
+	bool required; /* the peer's certificate: it may not go without */
 };
 
 const char *
@@ -505,6 +503,7 @@ start(struct engine *e, struct engine_context *c, struct fault *f)
 
 	libssl_forget();
 	if (c->server) {
+		libssl_expect();
 		got = tls_accept_cbs(c->server, &e->tls, wire_read, wire_write, &e->ports);
 		return got < 0 ? fault_set(f, FAULT_ENGINE, "cannot open a TLS engine: %s", cause(tls_error(c->server)))
 			       : 0;
@@ -513,6 +512,7 @@ start(struct engine *e, struct engine_context *c, struct fault *f)
 	if (!e->tls)
 		return fault_set(f, FAULT_SYSTEM, "out of memory");
 	got = tls_configure(e->tls, c->config);
+	libssl_expect();
 	if (got == 0)
 		got = tls_connect_cbs(e->tls, wire_read, wire_write, &e->ports, c->servername);
 	return got < 0 ? fault_set(f, FAULT_ENGINE, "cannot open a TLS engine: %s", cause(tls_error(e->tls))) : 0;
@@ -522,6 +522,7 @@ struct engine *
 engine_open(struct engine_context *c, struct fault *f)
 {
 	struct engine *e = calloc(1, sizeof *e);
+	int got;
 
 	if (!e || ports_start(&e->ports) < 0) {
 		free(e);
@@ -530,8 +531,11 @@ engine_open(struct engine_context *c, struct fault *f)
 	}
 	e->server = c->server != NULL;
 	e->verified = c->verify != VERIFY_NONE;
-	e->name = e->verified && !c->any_name ? c->servername : NULL;
-	if (start(e, c, f) < 0) {
+	e->required = e->verified && (!e->server || c->verify == VERIFY_REQUIRED);
+	got = start(e, c, f);
+	if (got == 0 && libssl_take(&e->beneath, e->verified, c->any_name ? NULL : c->servername) < 0)
+		got = fault_set(f, FAULT_ENGINE, "cannot open a TLS engine: what libtls does with libssl is not known");
+	if (got < 0) {
 		engine_free(e);
 		return NULL;
 	}
@@ -545,61 +549,22 @@ engine_free(struct engine *e)
 	if (!e)
 		return;
 	tls_free(e->tls);
-	free(e->leaf);
 	ports_end(&e->ports);
 	free(e);
-}
-
-static bool
-begins(const char *text, const char *start)
-{
-	return strncmp(text, start, strlen(start)) == 0;
-}
-
-/* Whether the library itself found another name than the one that was wanted. */
-static bool
-misnamed(const char *text)
-{
-	return begins(text, "name `") || begins(text, "error verifying name");
-}
-
-/* Refuses the peer for what remains of its certificate once the chain is good. */
-static void
-refuse(struct engine *e, enum refusal why, struct span leaf)
-{
-	char text[REFUSAL_SIZE];
-
-	e->ports.facts |= ENGINE_FAILED;
-	if (why == REFUSAL_NAME)
-		refusal_name(leaf, e->name, text);
-	ports_refused(&e->ports, why == REFUSAL_NAME ? text : refusal_text(why, !e->server));
-}
-
-/* Refuses it for its name, which is the library's verdict; were the leaf not known, it would bear none. */
-static void
-refuse_name(struct engine *e)
-{
-	struct span leaf = {e->leaf, e->leaf_n};
-	enum refusal why = refusal_of_leaf(leaf, !e->server, e->name);
-
-	refuse(e, leaf.p && why == REFUSAL_USAGE ? why : REFUSAL_NAME, leaf);
 }
 
 /* Keeps the first failure's reason: what later calls say of it is nothing, or "success". */
 static void
 failed(struct engine *e)
 {
-	const char *text = tls_error(e->tls), *why = libssl_reason(), *refused = libssl_refusal(!e->server);
+	const char *text = tls_error(e->tls), *why = libssl_reason(), *refused = libssl_refusal(&e->beneath);
 	struct ports *p = &e->ports;
 
 	p->facts |= ENGINE_FAILED;
-	text = text ? text : "protocol error";
 	if (refused)
 		ports_refused(p, refused);
-	else if (e->name && misnamed(text))
-		refuse_name(e);
 	else
-		ports_reason(p, why ? why : text);
+		ports_reason(p, why ? why : text ? text : "protocol error");
 }
 
 /* Judges a call of the library that did not succeed. Returns whether there is more in it without more from the wire. */
@@ -613,78 +578,33 @@ judge(struct engine *e, ssize_t ret)
 	return false;
 }
 
-/* Takes the leaf of the chain that was judged in the last call: its names may be needed calls later. */
+/* libtls is content, which alone means little: it is with a close_notify, too. */
 static void
-keep_leaf(struct engine *e)
+settle(struct engine *e)
 {
-	struct span leaf = libssl_leaf();
-	unsigned char *copy = leaf.p && e->name ? realloc(e->leaf, leaf.n) : NULL;
+	bool shown = tls_peer_cert_provided(e->tls);
 
-	if (!copy)
-		return;
-	memcpy(copy, leaf.p, leaf.n);
-	e->leaf = copy;
-	e->leaf_n = leaf.n;
-}
-
-/* The peer's certificate, which the library gives in PEM, the leaf first. */
-static int
-peer_leaf(const struct engine *e, struct pem_block *leaf, const char **why)
-{
-	size_t n = 0;
-	const uint8_t *pem = tls_peer_cert_chain_pem(e->tls, &n);
-	struct span text = {pem, pem ? n : 0};
-
-	*why = "none";
-	return pem_next(&text, leaf, why) == 1 ? 0 : -1;
-}
-
-/* The library is content; what every backend asks of a certificate, and libtls does not, is left. */
-static void
-judge_leaf(struct engine *e)
-{
-	struct pem_block leaf;
-	struct span der;
-	enum refusal why;
-	const char *reason;
-
-	if (!e->verified || !tls_peer_cert_provided(e->tls))
-		return;
-	if (peer_leaf(e, &leaf, &reason) < 0) {
+	if (!libssl_complete(&e->beneath)) {
+		ports_ended_early(&e->ports);
+	} else if (e->verified && (shown ? !e->beneath.against.good : e->required)) {
 		e->ports.facts |= ENGINE_FAILED;
-		ports_refused(&e->ports, reason);
-		return;
+		ports_refused(&e->ports, shown ? "it was not judged" : "there is none");
+	} else {
+		e->ports.facts |= ENGINE_UP;
 	}
-	der = (struct span){leaf.der, leaf.n};
-	why = refusal_of_leaf(der, !e->server, e->name);
-	if (why != REFUSAL_NONE)
-		refuse(e, why, der);
-	pem_wipe(&leaf);
 }
 
-/*
- * What libtls or we refuse, such as a server by another name, is refused when
- * libssl is content and the last flight lies at wire out: a peer that got it
- * would take the connection for good.
- */
 static void
 shake_hands(struct engine *e)
 {
-	struct buffer *out = &e->ports.wire_out;
-	size_t before = buffer_waiting(out);
 	int ret;
 
 	do {
 		libssl_forget();
 		ret = tls_handshake(e->tls);
-		keep_leaf(e);
 	} while (ret != 0 && judge(e, ret));
 	if (ret == 0)
-		judge_leaf(e);
-	if (ret == 0 && !(e->ports.facts & ENGINE_FAILED))
-		e->ports.facts |= ENGINE_UP;
-	if (e->ports.facts & ENGINE_FAILED && (ret == 0 || !libssl_reason()) && buffer_waiting(out) > before)
-		out->end = out->begin + before;
+		settle(e);
 }
 
 void
@@ -748,6 +668,18 @@ engine_close(struct engine *e)
 }
 
 /* -- the session --------------------------------------------------------- */
+
+/* The peer's certificate, which the library gives in PEM, the leaf first. */
+static int
+peer_leaf(const struct engine *e, struct pem_block *leaf, const char **why)
+{
+	size_t n = 0;
+	const uint8_t *pem = tls_peer_cert_chain_pem(e->tls, &n);
+	struct span text = {pem, pem ? n : 0};
+
+	*why = "none";
+	return pem_next(&text, leaf, why) == 1 ? 0 : -1;
+}
 
 /* What the peer's certificate says of its owner. */
 static int

@@ -42,9 +42,8 @@ struct engine {
 	struct ports ports;
 	SSL *ssl;
 	struct engine_signer signer;
-	const char *name;	     /* that the peer has to bear; NULL: any */
-	enum refusal why;	     /* the peer's certificate was refused, where there is a word for it */
-	char misnamed[REFUSAL_SIZE]; /* the text of REFUSAL_NAME */
+	const char *name;	/* that the peer has to bear; NULL: any */
+	struct refused against; /* the peer's certificate */
 	bool verified;
 	bool refused; /* a signature was wanted and could not be had */
 };
@@ -175,31 +174,14 @@ add_identity(struct engine_context *c, const struct engine_policy *p, struct fau
 	return 0;
 }
 
-/*
- * The library's every step of a verification. The last good one is the leaf's,
- * when all else is found good: there its use and name are judged as on every
- * backend, beside what the library itself asks of them, and in time for an alert.
- */
+/* The library's every step of a verification. */
 static int
 step(int ok, X509_STORE_CTX *store)
 {
 	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
 	struct engine *e = SSL_get_app_data(ssl);
-	bool server = !SSL_is_server(ssl);
-	struct span leaf;
 
-	if (ok && X509_STORE_CTX_get_error_depth(store) > 0)
-		return ok;
-	leaf = refused_leaf(store);
-	e->why = ok ? refusal_of_leaf(leaf, server, e->name) : refused_why(store, server);
-	if (e->why == REFUSAL_NAME)
-		refusal_name(leaf, e->name, e->misnamed);
-	OPENSSL_free((void *)leaf.p);
-	if (ok && e->why == REFUSAL_USAGE)
-		X509_STORE_CTX_set_error(store, X509_V_ERR_INVALID_PURPOSE);
-	if (ok && e->why == REFUSAL_NAME)
-		X509_STORE_CTX_set_error(store, X509_V_ERR_HOSTNAME_MISMATCH);
-	return e->why == REFUSAL_NONE ? ok : 0;
+	return refused_step(ok, store, !SSL_is_server(ssl), e->name, &e->against);
 }
 
 /* Every anchor is trusted as it stands: a chain may end at an intermediate whose root is not there. */
@@ -398,16 +380,6 @@ engine_free(struct engine *e)
 	free(e);
 }
 
-/* What the peer's certificate was refused for. */
-static const char *
-refusal(const struct engine *e)
-{
-	if (e->why == REFUSAL_NAME)
-		return e->misnamed;
-	return e->why != REFUSAL_NONE ? refusal_text(e->why, !SSL_is_server(e->ssl))
-				      : X509_verify_cert_error_string(SSL_get_verify_result(e->ssl));
-}
-
 static void
 failed(struct engine *e)
 {
@@ -416,7 +388,8 @@ failed(struct engine *e)
 
 	e->ports.facts |= ENGINE_FAILED;
 	if (ERR_GET_LIB(error) == ERR_LIB_SSL && ERR_GET_REASON(error) == SSL_R_CERTIFICATE_VERIFY_FAILED)
-		ports_refused(&e->ports, refusal(e));
+		ports_refused(
+		    &e->ports, refused_text(&e->against, !SSL_is_server(e->ssl), SSL_get_verify_result(e->ssl)));
 	else if (e->refused)
 		ports_reason(&e->ports, "no signature could be had for the certificate");
 	else
@@ -433,11 +406,10 @@ succeeded(struct engine *e, int ret)
 	case SSL_ERROR_WANT_READ: e->ports.hungry = true; break;
 	case SSL_ERROR_WANT_WRITE: break;
 	case SSL_ERROR_ZERO_RETURN:
-		/* An end before there is anything to end is none that a peer may make. */
 		if (e->ports.facts & ENGINE_UP)
 			e->ports.facts |= ENGINE_NOTIFIED;
 		else
-			failed(e);
+			ports_ended_early(&e->ports);
 		break;
 	default: failed(e);
 	}

@@ -71,6 +71,13 @@ ports_refused(struct ports *p, const char *why)
 	set_reason(p, "the peer's certificate is refused: ", why);
 }
 
+void
+ports_ended_early(struct ports *p)
+{
+	p->facts |= ENGINE_FAILED;
+	ports_reason(p, "close_notify before the end of the handshake");
+}
+
 /* -- buffers ------------------------------------------------------------- */
 
 size_t

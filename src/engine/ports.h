@@ -57,6 +57,9 @@ size_t ports_send(struct ports *p, const void *in, size_t n);
 void ports_reason(struct ports *p, const char *text);
 void ports_refused(struct ports *p, const char *why);
 
+/* The peer's close_notify came before the handshake was complete. That is a failure. */
+void ports_ended_early(struct ports *p);
+
 /* The backend's part: encrypts what waits at app in; and that, after bringing the handshake as far, and before
  * decrypting as much, as it goes. */
 void ports_encrypt(struct engine *e);

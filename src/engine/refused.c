@@ -95,8 +95,8 @@ unless_before(X509_STORE_CTX *store, bool server, enum refusal seen)
 	return why == REFUSAL_USAGE || why == REFUSAL_EARLY || why == REFUSAL_EXPIRED ? why : seen;
 }
 
-enum refusal
-refused_why(X509_STORE_CTX *store, bool server)
+static enum refusal
+meaning(X509_STORE_CTX *store, bool server)
 {
 	switch (X509_STORE_CTX_get_error(store)) {
 	case X509_V_ERR_CERT_HAS_EXPIRED: return unless_before(store, server, REFUSAL_EXPIRED);
@@ -121,8 +121,41 @@ refused_why(X509_STORE_CTX *store, bool server)
 	}
 }
 
-struct span
-refused_leaf(X509_STORE_CTX *store)
+/* What is ours to judge of a step that the library is content with: X509_V_OK, or the error that it shall have. */
+static int
+judge(X509_STORE_CTX *store, struct span certificate, bool server, const char *name)
 {
-	return encode(X509_STORE_CTX_get0_cert(store));
+	if (X509_STORE_CTX_get_error_depth(store) > 0)
+		return X509_V_OK;
+	switch (refusal_of_leaf(certificate, server, name)) {
+	case REFUSAL_NONE: return X509_V_OK;
+	case REFUSAL_NAME: return X509_V_ERR_HOSTNAME_MISMATCH;
+	default: return X509_V_ERR_INVALID_PURPOSE;
+	}
+}
+
+/* The library goes down the chain, when all else is found good: its last good step is the leaf's. */
+int
+refused_step(int ok, X509_STORE_CTX *store, bool server, const char *name, struct refused *r)
+{
+	struct span der = encode(ok ? X509_STORE_CTX_get_current_cert(store) : X509_STORE_CTX_get0_cert(store));
+	int error = ok ? judge(store, der, server, name) : X509_STORE_CTX_get_error(store);
+	bool good = ok && error == X509_V_OK;
+
+	if (!good)
+		X509_STORE_CTX_set_error(store, error);
+	r->good = good && X509_STORE_CTX_get_error_depth(store) == 0;
+	r->why = good ? REFUSAL_NONE : meaning(store, server);
+	if (r->why == REFUSAL_NAME)
+		refusal_name(der, name, r->misnamed);
+	OPENSSL_free((void *)der.p);
+	return good;
+}
+
+const char *
+refused_text(const struct refused *r, bool server, long error)
+{
+	if (r->why == REFUSAL_NAME)
+		return r->misnamed;
+	return r->why != REFUSAL_NONE ? refusal_text(r->why, server) : X509_verify_cert_error_string(error);
 }
