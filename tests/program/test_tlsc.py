@@ -357,6 +357,30 @@ def test_server_that_demands_a_certificate_and_gets_none(pki, version):
 
 # -- messages ----------------------------------------------------------------
 
+def test_server_by_another_name_learns_nothing_of_the_client(pki, version):
+    """It is told so, and gets neither certificate nor signature, nor anything else of the client's last flight."""
+    other = pki.issue("elsewhere", "elsewhere", names=["elsewhere.example"])
+    env = {"KEYFILE": pki.client.keyfile, "CERTFILE": pki.client.certfile}
+    with Tlsc(pki, ["true"], ["-k", "localhost", "-y"], env) as tlsc:
+        context = demanding(pki, version)
+        context.load_cert_chain(other.certfile, other.keyfile)
+        server = Client(tlsc.sock, pki, context=context)
+        assert server.fill()
+        with pytest.raises(ssl.SSLWantReadError):
+            server.tls.do_handshake()
+        server.flush()
+        answer = tlsc.sock.recv(65536)
+        if version == "1.2":
+            assert answer == b"\x15\3\3\0\2\2\x2a"
+        server.inbound.write(answer)
+        with pytest.raises(ssl.SSLError, match="SSLV3_ALERT_BAD_CERTIFICATE"):
+            server.tls.do_handshake()
+        assert wire_end(tlsc.sock) == "fin"
+        tlsc.sock.close()
+        assert tlsc.wait() == 98
+        assert "it is not for localhost, but for elsewhere.example" in one_line(tlsc.stderr())
+
+
 def test_handshake_line_tells_of_the_server(pki, version):
     """At -v2: protocol, cipher, subject, names and the end of its time; no name that was only asked for."""
     with session(pki, ["true"], ["-v2"], version) as (tlsc, server):

@@ -18,8 +18,6 @@ struct abilities {
 	bool late_alerts;      /* a failure behind the handshake is told to the peer */
 	bool name_constraints; /* are judged; else a chain that has any is refused */
 	bool hears_on;	       /* what the peer sends behind our close_notify, in TLS 1.2 too; else it is dropped */
-	bool name_alert;       /* a client that finds another name in the server's certificate tells the server so; and
-				  whoever finds there that the key may not sign a handshake */
 };
 
 static inline const struct abilities *
@@ -31,15 +29,14 @@ abilities_of(const char *backend)
 		.ed25519 = true,
 		.late_alerts = true,
 		.name_constraints = true,
-		.hears_on = true,
-		.name_alert = true},
+		.hears_on = true},
 	    {.backend = "libtls",
 		.tls13 = true,
 		.ed25519 = true,
 		.late_alerts = true,
 		.name_constraints = true,
 		.hears_on = true},
-	    {.backend = "bearssl", .name_alert = true},
+	    {.backend = "bearssl"},
 	};
 
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)

@@ -118,7 +118,7 @@ judge(const struct engine_policy *judge_policy, const struct engine_policy *judg
 	(void)snprintf(reason, size, "%s", engine_facts(a) & ENGINE_FAILED ? engine_reason(a) : "");
 	if (!*reason)
 		assert_true(engine_facts(a) & ENGINE_UP);
-	else if (judge_policy->role == ENGINE_SERVER || abilities()->name_alert)
+	else
 		assert_true(engine_facts(b) & ENGINE_FAILED); /* it was told */
 	engine_free(a);
 	engine_free(b);
@@ -328,7 +328,6 @@ struct server {
 	bool unverified;
 	bool odd;    /* has an extension that must be known, and is not */
 	bool newest; /* alone: in TLS 1.2, servers on libcrypto do not offer what such a key may not sign */
-	bool late;   /* refused behind the library's back, where it has no alert for that */
 };
 
 static struct identity
@@ -422,11 +421,9 @@ meet_server(const struct server *s, enum engine_version newest, char *reason, si
 		check_sessions(s, client, server);
 	} else {
 		assert_false(engine_facts(client) & ENGINE_UP);
-		/* In TLS 1.2 the server has its part of the handshake before the client's last word. */
-		if (!s->late || abilities()->name_alert)
-			assert_true(engine_facts(server) & ENGINE_FAILED);
-		else if (newest != ENGINE_TLS12)
-			assert_false(engine_facts(server) & ENGINE_UP);
+		/* It was told, and has no handshake behind it. */
+		assert_true(engine_facts(server) & ENGINE_FAILED);
+		assert_false(engine_facts(server) & ENGINE_UP);
 	}
 	engine_free(client);
 	engine_free(server);
@@ -476,11 +473,11 @@ static const struct server servers[] = {
     {"self-signed, expired", WWW, .reason = REFUSED "it is self-signed, and no trust anchor", .alone = true,
 	.from = -2 * DAY, .until = -DAY},
     {"wrong name", .names = "DNS:www.example.org", .wanted = "example.net",
-	.reason = REFUSED "it is not for example.net, but for www.example.org", .late = true},
+	.reason = REFUSED "it is not for example.net, but for www.example.org"},
     {"wrong name, expired", .names = "DNS:www.example.org", .wanted = "example.net",
 	.reason = REFUSED "certificate has expired", .from = -2 * DAY, .until = -DAY},
     {"no name", .names = "email:a@example.org", .wanted = "www.example.org",
-	.reason = REFUSED "it is not for www.example.org, and bears no name", .late = true},
+	.reason = REFUSED "it is not for www.example.org, and bears no name"},
     {"issuer is no authority", WWW, .reason = REFUSED "issued by one that is no CA", .issuer = BARE, .sent = {BARE},
 	.n = 1},
     {"issuer is no authority, and signs", WWW, .reason = REFUSED "issued by one that is no CA", .issuer = PLAIN,
@@ -494,10 +491,10 @@ static const struct server servers[] = {
     {"for clients", WWW, .reason = USAGE, .extended = "clientAuth"},
     {"below an authority for clients", WWW, .reason = USAGE, .issuer = FOR_CLIENT, .sent = {FOR_CLIENT}, .n = 1},
     {"for any use by that name", WWW, .reason = USAGE, .extended = "anyExtendedKeyUsage"},
-    {"for gated cryptography", WWW, .reason = USAGE, .extended = "msSGC", .late = true},
+    {"for gated cryptography", WWW, .reason = USAGE, .extended = "msSGC"},
     {"may sign certificates only", WWW, .reason = USAGE, .type = "RSA", .usage = "keyCertSign"},
-    {"may not sign, EC", WWW, .reason = USAGE, .usage = "keyAgreement", .newest = true, .late = true},
-    {"may not sign, RSA", WWW, .reason = USAGE, .type = "RSA", .usage = "keyEncipherment", .late = true},
+    {"may not sign, EC", WWW, .reason = USAGE, .usage = "keyAgreement", .newest = true},
+    {"may not sign, RSA", WWW, .reason = USAGE, .type = "RSA", .usage = "keyEncipherment"},
     {"signed with another key", WWW, .reason = REFUSED "bad signature in its chain", .issuer = STRANGER},
     {"signed with another key, below an intermediate", WWW, .reason = REFUSED "bad signature in its chain",
 	.issuer = STRANGER_MIDDLE, .sent = {MIDDLE}, .n = 1},
@@ -505,7 +502,7 @@ static const struct server servers[] = {
     {"expired, may not sign", WWW, .reason = USAGE, .type = "RSA", .usage = "keyEncipherment", .from = -2 * DAY,
 	.until = -DAY},
     {"wrong name, may not sign", .names = "DNS:www.example.org", .wanted = "example.net", .reason = USAGE,
-	.type = "RSA", .usage = "keyEncipherment", .late = true},
+	.type = "RSA", .usage = "keyEncipherment"},
     {"signed with another key, expired", WWW, .reason = REFUSED "certificate has expired", .issuer = STRANGER,
 	.from = -2 * DAY, .until = -DAY},
     {"signed with another key below an intermediate, expired", WWW, .reason = REFUSED "certificate has expired",
@@ -605,8 +602,8 @@ names_are_the_same_to_all(void **state)
 		if (listed)
 			(void)snprintf(reason, sizeof reason, REFUSED "it is not for %s, %s%s", names[i].wanted,
 			    *listed ? "but for " : "and bears no name", listed);
-		good = as_expected(&(struct server){
-			   .names = names[i].names, .wanted = names[i].wanted, .reason = reason, .late = true}) &&
+		good = as_expected(
+			   &(struct server){.names = names[i].names, .wanted = names[i].wanted, .reason = reason}) &&
 		       good;
 	}
 	assert_true(good);
@@ -616,7 +613,7 @@ names_are_the_same_to_all(void **state)
 static void
 many_names(void **state)
 {
-	struct server s = {"many", .wanted = "www.example.org", .late = true};
+	struct server s = {"many", .wanted = "www.example.org"};
 	char list[100 * 24] = "DNS:host-000.example.org", reason[1024];
 
 	(void)state;
