@@ -5,6 +5,8 @@
  */
 #include "engine/refused.h"
 
+#include "core/x509.h"
+
 #include <openssl/crypto.h>
 #include <openssl/x509.h>
 
@@ -86,13 +88,22 @@ look_into(X509_STORE_CTX *store, bool server)
 	return why;
 }
 
-/* Names are looked at before times, and times before what is ours to check: told is what every backend tells first. */
+/*
+ * What the library saw, unless there is something that every backend tells before it: what the certificates are for,
+ * then their times.
+ */
 static enum refusal
 unless_before(X509_STORE_CTX *store, bool server, enum refusal seen)
 {
 	enum refusal why = look_into(store, server);
 
-	return why == REFUSAL_USAGE || why == REFUSAL_EARLY || why == REFUSAL_EXPIRED ? why : seen;
+	switch (why) {
+	case REFUSAL_NO_CA:
+	case REFUSAL_USAGE:
+	case REFUSAL_EARLY:
+	case REFUSAL_EXPIRED: return why;
+	default: return seen;
+	}
 }
 
 static enum refusal
@@ -104,7 +115,7 @@ meaning(X509_STORE_CTX *store, bool server)
 	case X509_V_ERR_CERT_SIGNATURE_FAILURE: return unless_before(store, server, REFUSAL_SIGNATURE);
 	case X509_V_ERR_INVALID_CA:
 	case X509_V_ERR_INVALID_NON_CA:
-	case X509_V_ERR_KEYUSAGE_NO_CERTSIGN: return REFUSAL_NO_CA;
+	case X509_V_ERR_KEYUSAGE_NO_CERTSIGN: return unless_before(store, server, REFUSAL_NO_CA);
 	case X509_V_ERR_PATH_LENGTH_EXCEEDED: return REFUSAL_PATH;
 	case X509_V_ERR_INVALID_PURPOSE:
 	case X509_V_ERR_KEYUSAGE_NO_DIGITAL_SIGNATURE: return REFUSAL_USAGE;
@@ -125,8 +136,9 @@ meaning(X509_STORE_CTX *store, bool server)
 static int
 judge(X509_STORE_CTX *store, struct span certificate, bool server, const char *name)
 {
+	/* To the library an anchor without basic constraints is an authority still. */
 	if (X509_STORE_CTX_get_error_depth(store) > 0)
-		return X509_V_OK;
+		return x509_authority(certificate) ? X509_V_OK : X509_V_ERR_INVALID_CA;
 	switch (refusal_of_leaf(certificate, server, name)) {
 	case REFUSAL_NONE: return X509_V_OK;
 	case REFUSAL_NAME: return X509_V_ERR_HOSTNAME_MISMATCH;

@@ -65,7 +65,8 @@ make_cert(const char *name, EVP_PKEY *key, const struct identity *issuer, const 
 	EVP_PKEY *signer = issuer ? issuer->pkey : key;
 	static long serial = 1;
 
-	must(X509_set_version(x, 2) && ASN1_INTEGER_set(X509_get_serialNumber(x), serial++));
+	/* Extensions came with the third version. */
+	must(X509_set_version(x, extensions->value ? 2 : 0) && ASN1_INTEGER_set(X509_get_serialNumber(x), serial++));
 	must(X509_gmtime_adj(X509_getm_notBefore(x), from) && X509_gmtime_adj(X509_getm_notAfter(x), until));
 	must(X509_NAME_add_entry_by_txt(n, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0));
 	must(X509_set_issuer_name(x, issuer ? X509_get_subject_name(issuer->x509) : n));

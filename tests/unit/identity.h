@@ -36,7 +36,10 @@ struct extension {
 	const char *value;
 };
 
-/* As identity_make, with these extensions alone, valid for so many days from an hour ago (negative: until then). */
+/*
+ * As identity_make, with these extensions alone (with none: of X.509's first version), valid for so many days from an
+ * hour ago (negative: until then).
+ */
 struct identity identity_with(
     const char *name, const char *type, const struct identity *issuer, const struct extension *extensions, int days);
 

@@ -35,6 +35,8 @@ enum who {
 	OLD,	    /* expired */
 	OLD_MIDDLE, /* likewise, signed by ROOT */
 	BARE,	    /* no authority, and does not say that it signs */
+	SIGNER,	    /* a root that may sign, and does not say that it is an authority */
+	FIRST,	    /* a root of X.509's first version, that can say nothing */
 	RSA_ROOT,
 	STRANGER,
 	STRANGER_MIDDLE,
@@ -69,6 +71,8 @@ make_authorities(void)
 	a[OLD] = identity_with("Old", "P-256", NULL, plain, -2);
 	a[OLD_MIDDLE] = identity_with("Old middle", "P-256", &a[ROOT], plain, -2);
 	a[BARE] = identity_with("Bare", "P-256", &a[ROOT], EXTENSIONS({NID_subject_alt_name, "DNS:bare"}), 1);
+	a[SIGNER] = identity_with("Signer", "P-256", NULL, EXTENSIONS({NID_key_usage, "critical,keyCertSign"}), 1);
+	a[FIRST] = identity_with("First", "P-256", NULL, EXTENSIONS({0, NULL}), 1);
 	a[RSA_ROOT] = identity_with("RSA", "RSA", NULL, plain, 1);
 	a[STRANGER] = identity_with("Root", "P-256", NULL, plain, 1);
 	a[STRANGER_MIDDLE] = identity_with("Middle", "P-256", &a[ROOT], plain, 1);
@@ -170,6 +174,9 @@ static const struct client {
     {"below an authority for clients", "P-256", NULL, FOR_CLIENT, {FOR_CLIENT}, ROOT, 1, true},
     {"below one that may not sign", "P-256", NULL, NO_SIGNER, {NO_SIGNER}, ROOT, 1, false},
     {"below an anchor that may not sign", "P-256", NULL, NO_SIGNER, {0}, NO_SIGNER, 0, false},
+    {"below an anchor that does not say what it is", "P-256", NULL, SIGNER, {0}, SIGNER, 0, false},
+    {"below an anchor that does not, sent", "P-256", NULL, SIGNER, {SIGNER}, SIGNER, 1, false},
+    {"below an anchor of the first version", "P-256", NULL, FIRST, {0}, FIRST, 0, false},
     {"below an expired anchor", "P-256", NULL, OLD, {0}, OLD, 0, false},
     {"below a stranger of the root's name", "P-256", NULL, STRANGER, {0}, ROOT, 0, false},
 };
@@ -319,7 +326,7 @@ struct server {
 	const char *names, *wanted; /* NULL: none */
 	const char *reason;	    /* "" for one that is believed */
 	const char *type;	    /* of the key; NULL: P-256 */
-	enum who issuer, sent[SENT];
+	enum who issuer, sent[SENT], anchor;
 	size_t n; /* of those sent */
 	const char *extended, *usage;
 	long from, until; /* both 0: for a day */
@@ -393,7 +400,7 @@ meet_server(const struct server *s, enum engine_version newest, char *reason, si
 {
 	struct identity id = make_server(s);
 	struct blob sent[1 + SENT] = {id.cert};
-	struct blobs chain = {sent, 1 + s->n}, anchors = {&authorities[ROOT].cert, 1};
+	struct blobs chain = {sent, 1 + s->n}, anchors = {&authorities[s->anchor].cert, 1};
 	struct engine_context *contexts[2];
 	struct engine *client, *server;
 
@@ -484,6 +491,11 @@ static const struct server servers[] = {
 	.sent = {PLAIN}, .n = 1},
     {"issuer may not sign", WWW, .reason = REFUSED "issued by one that is no CA", .issuer = NO_SIGNER,
 	.sent = {NO_SIGNER}, .n = 1},
+    {"anchor does not say what it is", WWW, .reason = REFUSED "issued by one that is no CA", .issuer = SIGNER,
+	.anchor = SIGNER},
+    {"anchor is of the first version", WWW, .reason = REFUSED "issued by one that is no CA", .issuer = FIRST,
+	.sent = {FIRST}, .n = 1, .anchor = FIRST},
+    {"anchor is no authority", WWW, .reason = REFUSED "issued by one that is no CA", .issuer = BARE, .anchor = BARE},
     {"below a path length of 0", WWW, .reason = REFUSED "below the path length of an authority", .issuer = PAST,
 	.sent = {PAST, NARROW}, .n = 2},
     {"intermediate expired", WWW, .reason = REFUSED "certificate has expired", .issuer = OLD_MIDDLE,
@@ -503,6 +515,12 @@ static const struct server servers[] = {
 	.until = -DAY},
     {"wrong name, may not sign", .names = "DNS:www.example.org", .wanted = "example.net", .reason = USAGE,
 	.type = "RSA", .usage = "keyEncipherment"},
+    {"anchor is no authority, expired", WWW, .reason = REFUSED "issued by one that is no CA", .issuer = SIGNER,
+	.anchor = SIGNER, .from = -2 * DAY, .until = -DAY},
+    {"anchor is no authority, wrong name", .names = "DNS:www.example.org", .wanted = "example.net",
+	.reason = REFUSED "issued by one that is no CA", .issuer = FIRST, .anchor = FIRST},
+    {"anchor is no authority, may not sign", WWW, .reason = USAGE, .type = "RSA", .usage = "keyEncipherment",
+	.issuer = SIGNER, .anchor = SIGNER},
     {"signed with another key, expired", WWW, .reason = REFUSED "certificate has expired", .issuer = STRANGER,
 	.from = -2 * DAY, .until = -DAY},
     {"signed with another key below an intermediate, expired", WWW, .reason = REFUSED "certificate has expired",
