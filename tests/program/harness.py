@@ -188,6 +188,12 @@ def alive(pid):
     return (status_of(pid, "State") or "Z")[0] not in "ZX"
 
 
+def stop(pid):
+    """Stops a process, until SIGCONT."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: status_of(pid, "State").startswith("T"), "the process to stop")
+
+
 def wait_for(condition, what="condition", limit=None):
     """Polls until condition() is true; returns its value. For what has no event to wait on, as /proc."""
     deadline = time.monotonic() + (limit or LIMIT)

@@ -9,18 +9,13 @@ import time
 import pytest
 
 from harness import (ABLE, ENDS, FILL, LIMIT, NEWEST, VERSIONS, Client, Fifo, Tlsd, alive, answer_with_alert, children,
-                     fatal_line, keeper, leave, offer, python, session, status_of, strict_context, wait_for,
-                     wait_quiet, wire_end)
+                     fatal_line, keeper, leave, offer, python, session, stop, strict_context, wait_for, wait_quiet,
+                     wire_end)
 
 ROLES = ["server", "client"]
 
 # A linger, in milliseconds, that no test outlasts: what ends the connection is something else.
 FOREVER = "--linger=2000000"
-
-
-def stop(pid):
-    os.kill(pid, signal.SIGSTOP)
-    wait_for(lambda: status_of(pid, "State").startswith("T"), "the process to stop")
 
 
 # -- the peer ends first -----------------------------------------------------
