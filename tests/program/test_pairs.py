@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -16,8 +17,8 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from abilities import ABILITIES
-from harness import (ABLE, ON_0_AND_1, PROGRAM, TLSC, Blob, Fifo, Tlsd, alive, minimal_environment, new_key, placed,
-                     stop, tcp_pair, wait_for, wait_quiet)
+from harness import (ABLE, FILL, ON_0_AND_1, PROGRAM, TLSC, Fifo, Tlsd, alive, children, minimal_environment, new_key,
+                     placed, python, stop, tcp_pair, wait_for, wait_quiet)
 
 
 def backend(path):
@@ -28,7 +29,7 @@ SERVERS = {path: backend(path) for path in os.environ.get("S6_TLSD_BUILDS", PROG
 OTHER = {"server": "client", "client": "server"}
 CLOSES = ["-s", "-S", "--half-close-notify"]
 FOREVER = "--linger=2000000"  # what ends a connection is something else
-SIZE, SIZES = 70_001, [0, 1, 16385, 300_000]  # the first is more than a pipe holds
+SIZE = 70_001  # more than a pipe holds
 
 # How a prog ends for which all went well, and one that cannot write; and what it does before.
 CODES, UNWRITABLE = {"server": 3, "client": 5}, 9
@@ -41,12 +42,6 @@ NO_NOTIFY, RESET = "TLS failed: the peer ended without close_notify", "TLS faile
 def server(request):
     """The path of an s6-tlsd."""
     return request.param
-
-
-@pytest.fixture(scope="module")
-def blob(tmp_path_factory):
-    """Enough for every size here."""
-    return Blob(tmp_path_factory.mktemp("blob") / "blob", max(SIZES))
 
 
 class Side(Tlsd):
@@ -174,6 +169,22 @@ def test_one_half_closes_first(pki, server, blob, tmp_path, first, close, answer
     assert took(tmp_path, first, blob, SIZE if duplex else 0)
 
 
+@pytest.mark.parametrize("then", [EXIT, f"exec >&-; {TAKE}; {EXIT}"], ids=["exits", "closes"])
+def test_one_ends_with_more_than_the_wire_takes(pki, server, blob, tmp_path, first, close, then):
+    """The second reads only when the first's prog has written all that it can, and ended: it gets every byte."""
+    second, told, go = OTHER[first], Fifo(tmp_path / "told"), Fifo(tmp_path / "go")
+    fill = python(FILL + "os.close(1)\nopen(sys.argv[2], 'w').write(f'{n}\\n')", blob.path, told.path)
+    progs = {first: f"{shlex.join(fill)}; {then}", second: f"read _ < {go.path}; {TAKE}; {EXIT}"}
+    with pair(pki, server, blob, tmp_path, progs, one_first(first, close, "-S", "-j")) as sides:
+        n = int(told.get())
+        assert SIZE < n < len(blob.data)
+        if then == EXIT:
+            wait_for(lambda: len(children(sides[first].pid)) < 2, "prog's exit")
+        go.put()
+        assert verdicts(sides) == CODES
+    assert took(tmp_path, second, blob, n)
+
+
 # -- both at once ------------------------------------------------------------
 
 def test_both_exit_at_once(pki, server, blob, tmp_path, first, close, answer):
@@ -202,6 +213,9 @@ def test_both_exit_at_once(pki, server, blob, tmp_path, first, close, answer):
 
 
 # -- data and codes ----------------------------------------------------------
+
+SIZES = [0, 1, 16385, 300_000]
+
 
 @pytest.mark.parametrize("down", SIZES)
 @pytest.mark.parametrize("up", SIZES)
