@@ -42,6 +42,27 @@ check_up(struct span in, const struct session *s)
 	check_same(out, message_up(out, s), in);
 }
 
+/* Between monitor and signer. */
+static void
+check_signer(struct span in)
+{
+	char text[FAULT_TEXT];
+	unsigned char *out;
+	uint64_t number;
+
+	memset(text, 0x7f, sizeof text);
+	if (message_read_sign(in, &number) == 0) {
+		CHECK(in.p[0] == MSG_SIGN);
+		out = room();
+		check_same(out, message_sign(out, number), in);
+	}
+	if (message_read_refused(in, &number, text) == 0) {
+		CHECK(in.p[0] == MSG_REFUSED && printable(text));
+		out = room();
+		check_same(out, message_refused(out, number, text), in);
+	}
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
@@ -69,5 +90,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		out = room();
 		check_same(out, message_fault(out, &fault), in);
 	}
+	memset(&fault, 0x7f, sizeof fault);
+	if (message_read_key_fault(in, &fault) == 0) {
+		CHECK(data[0] == MSG_FAULT && fault.code != FAULT_NONE && fault.code != FAULT_TLS &&
+		      printable(fault.text));
+		out = room();
+		check_same(out, message_fault(out, &fault), in);
+	}
+	check_signer(in);
 	return 0;
 }

@@ -32,8 +32,8 @@ static long
 compose(const char *name, unsigned char *m)
 {
 	static const struct session session = {.protocol = "TLSv1.3", .cipher = "TLS_AES_128_GCM_SHA256"};
-	static const struct ucspi tcp = {"127.0.0.1", "127.0.0.2", "1", "2", false, false, "", ""},
-				  lie = {"127.0.0.1", "127.0.0.2\nevil", "1", "2", false, false, "", ""};
+	static const struct ucspi tcp = {"127.0.0.1", "127.0.0.2", "1", "2", .has_local_host = false},
+				  lie = {"127.0.0.1", "127.0.0.2\nevil", "1", "2", .has_local_host = false};
 	static const struct report good = {.end = END_PROG_EXIT}, none = {.end = END_NONE};
 	static const struct fault fault = {FAULT_TLS, "the engine says so"}, wrong = {FAULT_USAGE, "wrong code"};
 

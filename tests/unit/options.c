@@ -14,21 +14,28 @@
 
 #include <cmocka.h>
 
-#define WORDS 12
+#define WORDS 14
 
 struct good {
 	const char *words[WORDS];
-	struct config config; /* prog aside */
+	struct config config; /* prog aside; .sockets: so many were handed over */
 	int prog;	      /* the place of prog among the words; -1: none */
 };
 
-#define REST .linger_ms = 2000, .log_fd = -1, .round_s = {2, 58}
+#define LISTENS                                                                                                        \
+	.listen_fd = -1, .backlog = 1024, .connections = 40, .spare = 2, .notify_fd = -1, .lookup_ms = 10000,          \
+	.uid = -1, .gid = -1
+#define REST .linger_ms = 2000, .log_fd = -1, .round_s = {2, 58}, LISTENS
 #define SERVER .program = TLSD, .rfd = 0, .wfd = 1, .certificate = 1, REST
 #define DEFAULTS SERVER, .verbosity = 1
 #define CLIENT(p) .program = (p), .verify = VERIFY_REQUIRED, .verbosity = 1, REST
 #define C CLIENT(TLSC)
 #define TO(h) CLIENT(TLSCLIENT), .rfd = 6, .wfd = 7, .host = (h), .port = "443"
 #define FDS .rfd = 6, .wfd = 7
+#define GIVEN                                                                                                          \
+	.program = TLSSERVER, .wfd = 1, .certificate = 1, .verbosity = 1, .handshake_ms = 30000, .no_lookup = 1, REST
+#define AT(h, p) .host = (h), .port = (p)
+#define S GIVEN, AT("0", "443")
 
 static const struct good goods[] = {
     {{"cat"}, {DEFAULTS}, 0},
@@ -61,7 +68,7 @@ static const struct good goods[] = {
     {{"-K0700", "cat"}, {DEFAULTS, .idle_ms = 700}, 1},
     {{"--handshake-timeout=5", "cat"}, {DEFAULTS, .handshake_ms = 5}, 1},
     {{"--linger=0", "cat"},
-	{.program = TLSD, .wfd = 1, .certificate = 1, .verbosity = 1, .log_fd = -1, .round_s = {2, 58}}, 1},
+	{.program = TLSD, .wfd = 1, .certificate = 1, .verbosity = 1, .log_fd = -1, .round_s = {2, 58}, LISTENS}, 1},
     {{"--log-fd=7", "cat"},
 	{.program = TLSD,
 	    .wfd = 1,
@@ -69,7 +76,8 @@ static const struct good goods[] = {
 	    .verbosity = 1,
 	    .linger_ms = 2000,
 	    .log_fd = 7,
-	    .round_s = {2, 58}},
+	    .round_s = {2, 58},
+	    LISTENS},
 	1},
     {{"--sandbox=try", "cat"}, {DEFAULTS}, 1},
     {{"--sandbox=require", "cat"}, {DEFAULTS, .sandbox = SANDBOX_REQUIRE}, 1},
@@ -121,7 +129,8 @@ static const struct good goods[] = {
 	    .host = "localhost",
 	    .port = "443",
 	    .servername = "localhost",
-	    .round_s = {3, 0}},
+	    .round_s = {3, 0},
+	    LISTENS},
 	-1},
     {{"-T", "1+2", "localhost", "443"},
 	{.program = TLSCLIENT,
@@ -133,8 +142,42 @@ static const struct good goods[] = {
 	    .host = "localhost",
 	    .port = "443",
 	    .servername = "localhost",
-	    .round_s = {1, 2}},
+	    .round_s = {1, 2},
+	    LISTENS},
 	-1},
+
+    {{"0", "443", "cat"}, {S}, 2},
+    {{"--", "::", "443", "cat", "-1"}, {GIVEN, AT("::", "443")}, 3},
+    {{"-1", "localhost", "https", "cat"}, {GIVEN, AT("localhost", "https"), .print_port = 1}, 3},
+    {{"-SJyZK5", "0", "443", "cat"},
+	{S, .close = CLOSE_NOTIFY, .enforce = 1, .verify = VERIFY_REQUIRED, .keep = 1, .idle_ms = 5}, 3},
+    {{"-vQ", "0", "443", "cat"}, {S}, 3},
+    {{"-C3", "--max-handshakes=4", "-i", "rules", "0", "443", "cat"},
+	{S, .per_client = 3, .handshakes = 4, .rules = "rules"}, 6},
+    {{"-UpG", "", "0", "443", "cat"}, {S, .ids_from_env = 1, .paranoid = 1, .groups = ""}, 4},
+    {{"-dhDHpPrR46", "0", "443", "cat"}, {S, .nodelay = 1, .family = 6}, 3},
+    {{"-lhere", "0", "443", "cat"}, {S, .local_name = "here"}, 3},
+    {{"0", "443", "cat"}, {GIVEN, .sockets = 1}, 0},
+    {{"-1", "cat"}, {GIVEN, .sockets = 2, .print_port = 1}, 1},
+    {{"--help"}, {GIVEN, .show = SHOW_HELP}, -1},
+    /* Of what has a default: another one. */
+    {{"-hvb1", "-c2", "--spare=0", "--notify-fd=3", "-t4", "-u0", "-g1", "-G2,3", "--listen-fd=5",
+	 "--handshake-timeout=0", "0", "443", "cat"},
+	{.program = TLSSERVER,
+	    .wfd = 1,
+	    .certificate = 1,
+	    .verbosity = 2,
+	    .linger_ms = 2000,
+	    .log_fd = -1,
+	    .round_s = {2, 58},
+	    .listen_fd = 5,
+	    .backlog = 1,
+	    .connections = 2,
+	    .notify_fd = 3,
+	    .lookup_ms = 4,
+	    .gid = 1,
+	    .groups = "2,3"},
+	10},
 };
 
 /* argv as a program gets it. */
@@ -167,7 +210,12 @@ same(const struct config *a, const struct config *b)
 	       same_text(a->local_port, b->local_port) && same_text(a->local_name, b->local_name) &&
 	       a->nodelay == b->nodelay && a->unqualified == b->unqualified && a->no_lookup == b->no_lookup &&
 	       a->ident == b->ident && a->round_s[0] == b->round_s[0] && a->round_s[1] == b->round_s[1] &&
-	       a->connect_s == b->connect_s;
+	       a->connect_s == b->connect_s && a->listen_fd == b->listen_fd && a->sockets == b->sockets &&
+	       a->backlog == b->backlog && a->connections == b->connections && a->per_client == b->per_client &&
+	       a->handshakes == b->handshakes && a->spare == b->spare && a->print_port == b->print_port &&
+	       a->notify_fd == b->notify_fd && same_text(a->rules, b->rules) && a->paranoid == b->paranoid &&
+	       a->lookup_ms == b->lookup_ms && a->uid == b->uid && a->gid == b->gid &&
+	       same_text(a->groups, b->groups) && a->ids_from_env == b->ids_from_env;
 }
 
 static void
@@ -181,7 +229,7 @@ what_is_right(void **state)
 		struct fault f = {0};
 
 		build(g->words, argv);
-		if (options_parse(g->config.program, 0, &config, argv, &f) < 0)
+		if (options_parse(g->config.program, g->config.sockets, &config, argv, &f) < 0)
 			fail_msg("%s: %s", g->words[0], f.text);
 		assert_ptr_equal(config.prog, g->prog < 0 ? NULL : argv + 1 + g->prog);
 		if (!same(&config, &g->config))
@@ -227,6 +275,28 @@ what_is_wrong(void **state)
 	    {{"-4", "cat"}, "unknown option -4", TLSC},
 	    {{"-k", "a", "cat"}, "unknown option -k", TLSD},
 	    {{"--client-cert", "cat"}, "unknown option --client-cert", TLSC},
+	    {{NULL}, "no ip given", TLSSERVER},
+	    {{"0"}, "no port given", TLSSERVER},
+	    {{"", "443", "cat"}, "the ip is empty", TLSSERVER},
+	    {{"0", "", "cat"}, "the port is empty", TLSSERVER},
+	    {{"0", "443"}, "no program given", TLSSERVER},
+	    {{"--listen-fd=5"}, "no program given", TLSSERVER},
+	    {{"-c0", "0", "443", "cat"}, "-c 0: nobody could connect", TLSSERVER},
+	    {{"-c", "-1", "0", "443", "cat"}, "-c takes a number from 0 to 2147483647, not \"-1\"", TLSSERVER},
+	    {{"-v2", "0", "443", "cat"}, "unknown option -2", TLSSERVER},
+	    {{"-T1", "0", "443", "cat"}, "unknown option -T", TLSSERVER},
+	    {{"-k", "a", "0", "443", "cat"}, "unknown option -k", TLSSERVER},
+	    {{"-i", "", "0", "443", "cat"}, "-i needs an argument that is not empty", TLSSERVER},
+	    {{"-i"}, "-i needs an argument: rulesdir", TLSSERVER},
+	    {{"-u", "root", "0", "443", "cat"}, "-u takes a number from 0 to 2147483647, not \"root\"", TLSSERVER},
+	    {{"-g4294967296", "0", "443", "cat"}, "-g takes a number from 0 to ", TLSSERVER},
+	    {{"-G", "1,", "0", "443", "cat"}, "-G takes up to 256 numbers with commas between, not \"1,\"", TLSSERVER},
+	    {{"-G1, 2", "0", "443", "cat"}, "not \"1, 2\"", TLSSERVER},
+	    {{"-G,", "0", "443", "cat"}, "not \",\"", TLSSERVER},
+	    {{"-G4294967295", "0", "443", "cat"}, "not \"4294967295\"", TLSSERVER},
+	    {{"-G"}, "-G needs an argument: gid,...", TLSSERVER},
+	    {{"-1", "443", "cat"}, "unknown option -1", TLSCLIENT},
+	    {{"--listen-fd=3", "cat"}, "unknown option --listen-fd", TLSD},
 	    {{NULL}, "no program given", TLSD},
 	    {{"-S"}, "no program given", TLSD},
 	    {{"--"}, "no program given", TLSD},
@@ -297,20 +367,25 @@ usage_and_help(void **state)
 	    {PROGRAMS, "[ -Y | -y ]"},
 	    {PROGRAMS, "[ -Z | -z ]"},
 	    {TLSD | TLSC, "[ -v n ]"},
-	    {TLSCLIENT, "[ -q | -Q | -v ] [ --verbosity=n ]"},
+	    {TLSCLIENT | TLSSERVER, "[ -q | -Q | -v ] [ --verbosity=n ]"},
 	    {PROGRAMS, "[ -K ms ] [ --handshake-timeout=ms ] [ --linger=ms ]"},
 	    {PROGRAMS, "[ --log-fd=fd ] [ --sandbox=try|require|off ] [ --backend | --version | --help ] [ -- ] "},
 	    {CLIENTS, "[ -k name ] [ --no-verify-name ] [ --no-verify-cert ]"},
 	    {TLSC, "[ -6 rfd ] [ -7 wfd ]"},
 	    {TLSCLIENT, "[ -4 | -6 ] [ -T x[+y] ] [ -t s ] [ -i localip ] [ -p localport ] [ -d | -D ] [ -n | -N ]"},
 	    {TLSCLIENT, "[ -h | -H ] [ -l localname ] [ -r | -R ]"},
+	    {TLSSERVER, "[ -4 | -6 ] [ -1 ] [ --notify-fd=fd ] [ --listen-fd=fd ] [ -c n ] [ -C n ]"},
+	    {TLSSERVER, "[ --max-handshakes=n ] [ --spare=n ] [ -b n ] [ -i rulesdir ]"},
+	    {TLSSERVER, "[ -u uid ] [ -g gid ] [ -G gid,... ] [ -U ] [ -d | -D ]"},
+	    {TLSSERVER, "[ -h | -H ] [ -p | -P ] [ -t ms ] [ -l localname ] [ -r | -R ]"},
 	    {TLSD | TLSC, "[ -- ] prog..."},
+	    {TLSSERVER, "[ -- ] ip port prog..."},
 	    {TLSCLIENT, "[ -- ] host port [ prog... ]"},
 	};
 	char usage[2048], help[8192];
 
 	(void)state;
-	for (unsigned p = TLSD; p <= TLSCLIENT; p *= 2) {
+	for (unsigned p = TLSD; p <= TLSSERVER; p *= 2) {
 		enum program program = (enum program)p;
 
 		assert_true(options_usage(program, usage, sizeof usage) > 0);
@@ -341,6 +416,7 @@ sample(const struct option *o)
 	case TEXT: return "text";
 	case NAME: return "example.org";
 	case ADDRESS: return "192.0.2.1";
+	case LIST: return "5,6";
 	}
 	return NULL;
 }
@@ -377,6 +453,7 @@ same_field(const struct option *o, const struct config *a, const struct config *
 	case ROUNDS: return memcmp(x, y, 2 * sizeof(int)) == 0;
 	case NAME: return strcmp(x, y) == 0;
 	case TEXT:
+	case LIST:
 	case ADDRESS: return strcmp(*(const char *const *)x, *(const char *const *)y) == 0;
 	}
 	return false;
@@ -391,7 +468,7 @@ every_option_arrives_everywhere(void **state)
 		struct config first, other;
 		bool known = false;
 
-		for (unsigned p = TLSD; p <= TLSCLIENT; p *= 2)
+		for (unsigned p = TLSD; p <= TLSSERVER; p *= 2)
 			for (int form = 0; form < 2; form++) {
 				if (!(o->programs & p) || (form ? !o->name : !o->letter))
 					continue;
@@ -404,6 +481,27 @@ every_option_arrives_everywhere(void **state)
 					assert_int_equal(*(int *)(void *)((char *)&other + o->field), o->value);
 			}
 		assert_true(known);
+	}
+}
+
+/* Sockets that are there leave no place for ip and port, which are prog then. */
+static void
+sockets_handed_over(void **state)
+{
+	char *argv[] = {"program", "127.0.0.1", "443", "cat", NULL};
+	struct config config;
+	struct fault f = {0};
+
+	(void)state;
+	for (int sockets = 0; sockets < 3; sockets++) {
+		assert_int_equal(options_parse(TLSSERVER, sockets, &config, argv, &f), 0);
+		assert_int_equal(config.sockets, sockets);
+		assert_ptr_equal(config.prog, argv + (sockets ? 1 : 3));
+		assert_ptr_equal(config.host, sockets ? NULL : argv[1]);
+		assert_ptr_equal(config.port, sockets ? NULL : argv[2]);
+		/* Nobody else listens. */
+		assert_int_equal(options_parse(TLSD, sockets, &config, argv, &f), 0);
+		assert_ptr_equal(config.prog, argv + 1);
 	}
 }
 
@@ -431,6 +529,7 @@ main(void)
 	    cmocka_unit_test(no_argv_at_all),
 	    cmocka_unit_test(usage_and_help),
 	    cmocka_unit_test(every_option_arrives_everywhere),
+	    cmocka_unit_test(sockets_handed_over),
 	    cmocka_unit_test(no_option_stands_twice),
 	};
 

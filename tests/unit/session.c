@@ -202,6 +202,52 @@ reports_and_faults(void **state)
 	assert_int_equal(message_read_end((struct span){buf, 40}, &back), -1);
 }
 
+/* What a signer is told, and what it says. */
+static void
+signers(void **state)
+{
+	static const uint64_t numbers[] = {0, 1, 0x0102030405060708, UINT64_MAX};
+	struct fault f;
+	char text[FAULT_TEXT];
+	uint64_t back;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+		long n = message_sign(buf, numbers[i]);
+
+		assert_int_equal(message_read_sign((struct span){buf, (size_t)n}, &back), 0);
+		assert_true(back == numbers[i]);
+		assert_int_equal(message_read_sign((struct span){buf, (size_t)n - 1}, &back), -1);
+		assert_int_equal(message_read_sign((struct span){buf, (size_t)n + 1}, &back), -1);
+		assert_int_equal(message_read_refused((struct span){buf, (size_t)n}, &back, text), -1);
+		n = message_refused(buf, numbers[i], "a malformed request");
+		assert_int_equal(message_read_refused((struct span){buf, (size_t)n}, &back, text), 0);
+		assert_true(back == numbers[i]);
+		assert_string_equal(text, "a malformed request");
+		for (size_t cut = 0; cut < 9; cut++)
+			assert_int_equal(message_read_refused((struct span){buf, cut}, &back, text), -1);
+		assert_int_equal(message_read_sign((struct span){buf, (size_t)n}, &back), -1);
+		buf[9] = '\n';
+		assert_int_equal(message_read_refused((struct span){buf, (size_t)n}, &back, text), -1);
+	}
+	memset(buf, 'x', sizeof buf);
+	buf[0] = MSG_REFUSED;
+	assert_int_equal(message_read_refused((struct span){buf, 9 + FAULT_TEXT - 1}, &back, text), 0);
+	assert_int_equal(message_read_refused((struct span){buf, 9 + FAULT_TEXT}, &back, text), -1);
+	/* A key may be at fault in every way but that of a connection. */
+	buf[0] = MSG_FAULT;
+	for (int code = 0; code < 256; code++) {
+		buf[1] = (unsigned char)code;
+		assert_int_equal(message_read_key_fault((struct span){buf, 20}, &f),
+		    code == FAULT_CONTEXT || code == FAULT_ENGINE || code == FAULT_USAGE || code == FAULT_SYSTEM ? 0
+														 : -1);
+	}
+	assert_int_equal(message_read_key_fault((struct span){buf, 1}, &f), -1);
+	buf[0] = MSG_END;
+	buf[1] = FAULT_SYSTEM;
+	assert_int_equal(message_read_key_fault((struct span){buf, 20}, &f), -1);
+}
+
 static void
 verdicts(void **state)
 {
@@ -236,6 +282,7 @@ main(void)
 	    cmocka_unit_test(the_longest_texts_fit),
 	    cmocka_unit_test(lies_are_refused),
 	    cmocka_unit_test(reports_and_faults),
+	    cmocka_unit_test(signers),
 	    cmocka_unit_test(verdicts),
 	};
 
