@@ -27,11 +27,25 @@ static const struct {
 	enum message_type type;
 } plain[] = {{"ask", MSG_ASK}, {"run", MSG_RUN}, {"unknown", 99}};
 
+/* Whether the monitor expects that the peer was verified. */
+static bool verifies;
+
+static long
+compose_up(unsigned char *m, bool verified)
+{
+	const struct session session = {.protocol = "TLSv1.3",
+	    .cipher = "TLS_AES_128_GCM_SHA256",
+	    .has_peer = verified,
+	    .hash = "SHA256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+	    .subject = "CN=somebody"};
+
+	return message_up(m, &session);
+}
+
 /* Returns the length of the message, 0 when it has no such name. */
 static long
 compose(const char *name, unsigned char *m)
 {
-	static const struct session session = {.protocol = "TLSv1.3", .cipher = "TLS_AES_128_GCM_SHA256"};
 	static const struct ucspi tcp = {"127.0.0.1", "127.0.0.2", "1", "2", .has_local_host = false},
 				  lie = {"127.0.0.1", "127.0.0.2\nevil", "1", "2", .has_local_host = false};
 	static const struct report good = {.end = END_PROG_EXIT}, none = {.end = END_NONE};
@@ -43,7 +57,9 @@ compose(const char *name, unsigned char *m)
 			return 1;
 	}
 	if (strcmp(name, "up") == 0)
-		return message_up(m, &session);
+		return compose_up(m, verifies);
+	if (strcmp(name, "up-lie") == 0)
+		return compose_up(m, !verifies);
 	if (strcmp(name, "connected") == 0)
 		return message_connected(m, &tcp);
 	if (strcmp(name, "connected-lie") == 0)
@@ -170,7 +186,8 @@ worker_run(struct engine_context *context, const struct loop_fds *fds, const str
 	char *words = strdup(hostile ? hostile : "");
 	int channel = fds->channel;
 
-	(void)context, (void)config, (void)privileges, (void)mask, (void)parent, (void)start;
+	verifies = config->verify == VERIFY_REQUIRED;
+	(void)context, (void)privileges, (void)mask, (void)parent, (void)start;
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* tests leave nothing behind */
 	fds_close_others((int[]){fds->prog_in, fds->prog_out, channel, fds->signer, fds->wire_in, fds->wire_out}, 6);
 	wait_for(MSG_START, channel);

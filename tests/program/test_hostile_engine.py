@@ -50,7 +50,7 @@ def received(tlsd):
 MALFORMED = [
     "up up", "up fault", "ask", "up ask ask", "up flood",  # out of order
     "up-", "up+", "long", "up long", "up end-", "up end+", "up end-none", "fault+", "fault-wrong", "up ask+", "unknown",
-    "run", "up unknown", "up run", "connected", "up connected",
+    "run", "up-lie", "up unknown", "up run", "connected", "up connected",
 ]
 
 

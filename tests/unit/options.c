@@ -257,6 +257,9 @@ what_is_wrong(void **state)
 	    {{"-T1+2+3", "localhost", "443"}, "not \"1+2+3\"", TLSCLIENT},
 	    {{"-T", "1+2147483648", "localhost", "443"}, "-T takes seconds", TLSCLIENT},
 	    {{"-i", "localhost", "localhost", "443"}, "-i takes an IP address, not \"localhost\"", TLSCLIENT},
+	    {{"-p65536", "localhost", "443"}, "-p takes a number up to 65535 or a service, not \"65536\"", TLSCLIENT},
+	    {{"localhost", "65536"}, "the port is a number up to 65535 or a service, not \"65536\"", TLSCLIENT},
+	    {{"0", "65536", "cat"}, "the port is a number up to 65535 or a service", TLSSERVER},
 	    {{"-p", "", "localhost", "443"}, "-p needs an argument that is not empty", TLSCLIENT},
 	    {{"-v2", "localhost", "443"}, "unknown option -2", TLSCLIENT},
 	    {{"-7", "8", "localhost", "443"}, "unknown option -7", TLSCLIENT},
@@ -415,6 +418,7 @@ sample(const struct option *o)
 	case CHOICE: return "require";
 	case TEXT: return "text";
 	case NAME: return "example.org";
+	case PORT: return "1023";
 	case ADDRESS: return "192.0.2.1";
 	case LIST: return "5,6";
 	}
@@ -453,6 +457,7 @@ same_field(const struct option *o, const struct config *a, const struct config *
 	case ROUNDS: return memcmp(x, y, 2 * sizeof(int)) == 0;
 	case NAME: return strcmp(x, y) == 0;
 	case TEXT:
+	case PORT:
 	case LIST:
 	case ADDRESS: return strcmp(*(const char *const *)x, *(const char *const *)y) == 0;
 	}
