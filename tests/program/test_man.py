@@ -30,6 +30,6 @@ def test_the_man_page_names_every_backend():
 
 
 def test_there_is_one_such_list():
-    for page in "s6-tlsc.1", "s6-tlsclient.1":
+    for page in "s6-tlsc.1", "s6-tlsclient.1", "s6-tlsserver.8":
         section = backends(page)
         assert ".Xr s6-tlsd 8" in section and ".It " not in section
