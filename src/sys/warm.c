@@ -4,8 +4,8 @@
  * and the kernel copies them only for a mapping that has at least one page of
  * its own (vma_needs_copy() in mm/memory.c). Code and constants of programs
  * and libraries have none. So each such mapping is given one, by writing a byte
- * over itself, and read ahead as a whole. /proc/self/mem writes where the
- * mapping does not allow it, in a private copy (ptrace(2), proc(5)).
+ * over itself. /proc/self/mem writes where the mapping does not allow it, in a
+ * private copy (ptrace(2), proc(5)).
  *
  * Memory that is written to has to be copied. What the libraries write to is
  * little and known: their data. It is copied in one call.
@@ -21,8 +21,7 @@
 #include <unistd.h>
 
 /* madvise(2), Linux 5.14; the headers may be older. */
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
+#ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
 
@@ -39,11 +38,13 @@ static struct {
 } data[RANGES];
 static size_t data_n, pages;
 
+/* Where that fails, the first page stays as it is: nothing is lost. */
 static void
-read_ahead(int mem, char *begin, size_t n)
+own_a_page(int mem, char *begin)
 {
-	if (pwrite(mem, begin, 1, (off_t)(uintptr_t)begin) == 1)
-		(void)madvise(begin, n, MADV_POPULATE_READ);
+	ssize_t n = pwrite(mem, begin, 1, (off_t)(uintptr_t)begin);
+
+	(void)n;
 }
 
 static void
@@ -70,7 +71,7 @@ take_mapping(int mem, const char *line, size_t page)
 	if (rights[1] == 'w')
 		note_data(at, end - begin, page);
 	else if (rights[0] == 'r' && path[0] == '/')
-		read_ahead(mem, at, end - begin);
+		own_a_page(mem, at);
 }
 
 void
