@@ -182,18 +182,6 @@ prepare(const struct config *config, struct material *m, struct signer *signer, 
 	return context;
 }
 
-/* Of what protects the key and the machine, what is not there. */
-static void
-tell_weakness(const struct config *config, const struct privileges *privileges, bool elsewhere)
-{
-	if (privileges->root && !privileges->drop)
-		log_line(LOG_LEVEL_INFO,
-		    "TLS_UID and TLS_GID are not set: the engine keeps uid 0, without capabilities and groups");
-	if (config->certificate && !elsewhere)
-		log_line(LOG_LEVEL_INFO, "the engine holds the private key: %s cannot sign elsewhere",
-		    engine_backend_name());
-}
-
 /* The connection, from the files to the exit code, or -n for signal n. */
 static int
 serve(const struct config *config, int64_t start)
@@ -209,16 +197,13 @@ serve(const struct config *config, int64_t start)
 		c.signer = &signer;
 	if (privileges_plan(&privileges, &f) < 0)
 		die(&f);
-	if (config->program == TLSSERVER) {
-		tell_weakness(config, &privileges, c.signer != NULL);
+	if (config->program == TLSSERVER)
 		return server_run(config, &privileges);
-	}
 	c.context = prepare(config, &m, c.signer, &f);
 	if (!c.context)
 		die(&f);
 	c.privileges = &privileges;
 	c.leaf = m.chain.n > 0 ? &m.chain.v[0] : NULL;
-	tell_weakness(config, &privileges, c.signer != NULL);
 	code = solo_run(&c);
 	material_wipe(&m);
 	return code;

@@ -88,12 +88,13 @@ log_line(enum log_level level, const char *fmt, ...)
 	for (size_t i = 0; i < n; i++)
 		if (line[i] < 0x20 || line[i] > 0x7e)
 			line[i] = '?';
-	if (logger.fd < 0) {
+	if (logger.fd < 0)
 		syslog(priorities[level], "%s", line + strlen(logger.program) + strlen(": "));
-		return;
+	else {
+		line[n++] = '\n';
+		write_line(n);
 	}
-	line[n++] = '\n';
-	write_line(n);
+	explicit_bzero(line, n); /* a process that is forked later is for another connection */
 }
 
 void

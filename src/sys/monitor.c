@@ -5,6 +5,7 @@
 #include "sys/monitor.h"
 
 #include "core/session.h"
+#include "engine/engine.h"
 #include "sys/channel.h"
 #include "sys/clock.h"
 #include "sys/fds.h"
@@ -17,6 +18,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+
+void
+monitor_tell_weakness(const struct config *config, const struct privileges *privileges)
+{
+	if (privileges->root && !privileges->drop)
+		log_line(LOG_LEVEL_INFO,
+		    "TLS_UID and TLS_GID are not set: the engine keeps uid 0, without capabilities and groups");
+	if (config->certificate && !engine_signs_elsewhere())
+		log_line(LOG_LEVEL_INFO, "the engine holds the private key: %s cannot sign elsewhere",
+		    engine_backend_name());
+}
 
 void
 monitor_begin(struct monitor *m, const struct config *config, const struct monitor_owner *owner, int64_t start)
@@ -260,7 +272,11 @@ monitor_hear(struct monitor *m)
 	long n;
 
 	while (m->channel >= 0 && (n = channel_receive(m->channel, message)) != 0) {
-		if (n > 0 && take_message(m, message, (size_t)n))
+		bool taken = n > 0 && take_message(m, message, (size_t)n);
+
+		if (n > 0)
+			explicit_bzero(message, (size_t)n);
+		if (taken)
 			continue;
 		if (n != -1)
 			monitor_fail(m, FAULT_TLS, "engine sent a malformed message");

@@ -13,6 +13,7 @@
 #include "core/ucspi.h"
 #include "core/verdict.h"
 #include "sys/log.h"
+#include "sys/privileges.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -56,6 +57,9 @@ struct monitor {
 	struct report report;
 	struct outcome outcome;
 };
+
+/* Says of what protects the key and the machine what is not there. */
+void monitor_tell_weakness(const struct config *config, const struct privileges *privileges);
 
 /* Nothing has come yet, no process runs. */
 void monitor_begin(struct monitor *m, const struct config *config, const struct monitor_owner *owner, int64_t start);

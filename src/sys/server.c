@@ -27,6 +27,7 @@
 #include "sys/worker.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -455,6 +456,8 @@ end_lookup(struct link *l)
 	forget(&l->lookup);
 	fds_close(&fd);
 	l->named_by = -1;
+	if (l->asks)
+		(void)kill(l->asks, SIGKILL);
 }
 
 /* Nothing of it runs any more. */
@@ -466,8 +469,6 @@ end_link(struct link *l)
 	remove_spare(l);
 	leave_handshake(l);
 	end_lookup(l);
-	if (l->asks)
-		(void)kill(l->asks, SIGKILL);
 	forget(&l->channel);
 	fds_close(&l->monitor.channel);
 	speak_of(l);
@@ -554,6 +555,9 @@ spawn_prog(struct link *l, const struct session *session, int pipes[2][2])
 	    .files = &server.files};
 	int error = env ? spawn(&how, &l->monitor.prog) : ENOMEM;
 
+	/* It tells of the client, and the next engine is a copy of us. */
+	if (env)
+		explicit_bzero(env, malloc_usable_size(env));
 	free(env);
 	return error;
 }
@@ -786,6 +790,24 @@ admit(int sock, const struct ucspi *u)
 	return NULL;
 }
 
+/* It is about one connection, which is gone by now (accept(2)). */
+static bool
+passing(int error)
+{
+	return error == ECONNABORTED || error == EINTR || error == EPROTO || error == ENETDOWN || error == EHOSTDOWN ||
+	       error == ENONET || error == EHOSTUNREACH || error == ENETUNREACH || error == ENOPROTOOPT;
+}
+
+static bool
+cannot_accept(int error)
+{
+	char text[128];
+
+	(void)snprintf(text, sizeof text, "cannot accept: %s", strerror(error));
+	back_off(text, AGAIN_MS);
+	return false;
+}
+
 /* Takes what waits at a socket, one connection. Returns whether there may be more. */
 static bool
 accept_one(int fd)
@@ -798,9 +820,7 @@ accept_one(int fd)
 		return false;
 	sock = listen_accept(fd, server.config, &u);
 	if (sock < 0) {
-		if (no_room(errno) && errno != EAGAIN)
-			back_off("cannot accept", AGAIN_MS);
-		return errno == ECONNABORTED || errno == EINTR || errno == EPROTO;
+		return passing(errno) || (errno != EAGAIN && cannot_accept(errno));
 	}
 	why = admit(sock, &u);
 	if (why)
@@ -1189,6 +1209,7 @@ heed_signals(void)
 static void
 be_ready(void)
 {
+	const int keep[] = {STDERR_FILENO, server.config->log_fd};
 	char ip[UCSPI_IP], port[UCSPI_PORT];
 
 	server.starting = false;
@@ -1196,6 +1217,8 @@ be_ready(void)
 	log_line(LOG_LEVEL_INFO, "event=start pid=%ld local=%s port=%s connections=%d", (long)getpid(), ip, port,
 	    server.config->connections);
 	listen_announce(&server.listening, server.config);
+	/* Who reads the port is told that there is no more. */
+	(void)fds_silence(keep, sizeof keep / sizeof *keep, &(struct fault){0});
 }
 
 /* -- the loop -------------------------------------------------------------- */
@@ -1433,6 +1456,7 @@ server_run(const struct config *config, const struct privileges *privileges)
 	open = open_mask();
 	if (start(&f) < 0)
 		return fail(&f);
+	monitor_tell_weakness(config, privileges);
 	while ((!server.ending || server.live > 0) && server.fault.code == FAULT_NONE && server.ending < 3)
 		turn(&open);
 	if (server.fault.code != FAULT_NONE)

@@ -316,6 +316,7 @@ solo_run(const struct connection *c)
 		log_fault(&f);
 		return (int)f.code;
 	}
+	monitor_tell_weakness(c->config, c->privileges);
 	/* Only now, so that any of them ends a program that waits for its key to be read. */
 	watch_signals(watched + 1, sizeof watched / sizeof *watched - 1);
 	monitor_tell(m, MSG_START);
