@@ -161,16 +161,15 @@ get_ready(struct loop_fds *fds, const struct config *config, pid_t parent, int64
 static _Noreturn void
 leave(struct engine *e, struct engine_context *context, const struct loop_fds *fds)
 {
+	(void)close(fds->signer); /* the loop may have */
+	(void)close(fds->channel);
 #ifdef SANITIZED
 	engine_free(e);
 	engine_context_free(context);
-	(void)close(fds->signer); /* the loop may have */
-	(void)close(fds->channel);
 	exit(0);
 #else
 	(void)e;
 	(void)context;
-	(void)fds;
 	_exit(0);
 #endif
 }
