@@ -228,7 +228,7 @@ def test_whole_both_ways(pki, server, blob, tmp_path, up, down):
     assert took(tmp_path, "client", blob, down)
 
 
-ENDINGS = {"exit 0": 0, "exit 1": 1, "exit 98; :": 98, "exit 127": 127, "exit 128": 128, "exit 255": 128,
+ENDINGS = {"exit 0": 0, "exit 1": 1, "exit 98": 98, "exit 127": 127, "exit 128": 128, "exit 255": 128,
            "kill -TERM $$": 143, "kill -KILL $$": 137}
 
 
@@ -287,7 +287,7 @@ REFUSED = "handshake failed: the peer's certificate is refused: "
     ("server", "stranger", "server", REFUSED + "bad signature in its chain"),
     ("stranger", "client", "client", REFUSED + "bad signature in its chain"),
     ("other", "client", "client", REFUSED + "it is not for localhost, but for other"),
-])
+], ids=["no client certificate", "strange client", "strange server", "other server"])
 def test_one_refuses_the_others_certificate(pki, server, blob, tmp_path, servers, clients, who, why):
     """98 on both sides, the one that refuses says why, and the server's prog never runs."""
     known = {"server": pki.server, "client": pki.client, None: pki.client,

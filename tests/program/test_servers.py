@@ -52,8 +52,8 @@ def listening(command, folder, **kw):
 @contextlib.contextmanager
 def s_server(pki, version, folder, uploads):
     """A web server of files; or, for an upload, what writes all that it gets."""
-    command = ["openssl", "s_server", "-accept", "127.0.0.1:0", "-key", pki.server.keyfile, "-cert", pki.server.certfile,
-               "-tls" + version.replace(".", "_"), "-quiet" if uploads else "-WWW"]
+    command = ["openssl", "s_server", "-accept", "127.0.0.1:0", "-key", pki.server.keyfile,
+               "-cert", pki.server.certfile, "-tls" + version.replace(".", "_"), "-quiet" if uploads else "-WWW"]
     with listening(command, folder) as port:
         yield port
 
@@ -123,7 +123,8 @@ exec = {folder}/door
 def stunnel(pki, version, folder, uploads):
     """What gives a connection to a program of its own."""
     door = folder / "door"
-    door.write_text("#!/bin/sh\n" + (f"exec cat > {folder}/output\n" if uploads else f"read _; read _\nexec cat {folder}/reply\n"))
+    served = f"cat > {folder}/output" if uploads else f"read _; read _; cat {folder}/reply"
+    door.write_text(f"#!/bin/sh\n{served}\n")
     door.chmod(0o755)
     (folder / "conf").write_text(STUNNEL.format(cert=pki.server.certfile, key=pki.server.keyfile, version=version,
                                                 folder=folder))
@@ -160,7 +161,8 @@ def client(request):
 def run(client, pki, folder, port, prog, options=(), name="localhost"):
     """Runs the client to its end: (exit code, what it wrote to stderr)."""
     proc = client(port, ["--linger=2000000", "-k", name, *options], ["sh", "-c", prog], cwd=folder,
-                  env=minimal_environment(CAFILE=pki.cafile), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                  env=minimal_environment(CAFILE=pki.cafile), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                  text=True)
     with proc:
         try:
             _, errors = proc.communicate(timeout=LIMIT)
@@ -222,5 +224,5 @@ def test_name_is_verified(pki, tmp_path, server, client, version, name, refused)
         assert (code, errors) == (5, "")
         return
     assert code == 98 and not (tmp_path / "ran").exists()
-    assert re.fullmatch(rf"s6-tls(c|client): fatal: .* handshake failed: the peer's certificate is refused: it is not for "
-                        rf"{re.escape(name)}, but for localhost, 127.0.0.1\n", errors)
+    assert re.fullmatch(rf"s6-tls(c|client): fatal: .* handshake failed: the peer's certificate is refused: "
+                        rf"it is not for {re.escape(name)}, but for localhost, 127.0.0.1\n", errors)
