@@ -90,10 +90,10 @@ def running(command, **kw):
     try:
         yield proc
     finally:
-        if proc.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(proc.pid, signal.SIGKILL)
+        proc.terminate()  # for s6-supervise, whose service has a session of its own, to end that as well
         proc.wait(LIMIT)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(proc.pid, signal.SIGKILL)
         wait_for(lambda: not survivors(proc.pid), "all that was started to end")
 
 
