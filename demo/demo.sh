@@ -1,6 +1,6 @@
 #!/bin/sh
-# Shows s6-tlsd and s6-tlsclient at work: a certificate, a server, clients, and what the
-# server said. Every command is printed as you would type it. Leaves nothing behind.
+# Shows s6-tlsd, s6-tlsclient and s6-tlsserver at work: a certificate, a server, clients, and what
+# the server said; then a server that stays, and gets a new certificate. Every command is printed as you would type it. Leaves nothing behind.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 PATH=$here/build:$here/demo:$PATH
@@ -8,12 +8,13 @@ unset https_proxy HTTPS_PROXY all_proxy ALL_PROXY SSL_CERT_FILE 2>/dev/null || :
 
 dir=$(mktemp -d)
 server=
+super=
 clean_up() {
 	code=$?
 	trap - EXIT
-	if [ "$server" ]; then
-		kill "$server" && wait "$server" || :
-	fi
+	for pid in $server $super; do
+		kill "$pid" && wait "$pid" || :
+	done
 	cd / && rm -rf "$dir"
 	[ $code = 0 ] || echo "demo.sh: failed" >&2
 	exit $code
@@ -89,3 +90,27 @@ grep -q '^exit code 98' other.out
 say 'And this is what s6-tlsd said of all these connections, as -v2 asks it to:'
 until_true '[ "$(grep -c "event=end" log)" = 5 ]'
 run 'cat log'
+
+say 's6-tlsserver does the work of tcpserver and s6-tlsd, for all connections, from one process that stays.'
+run 's6-tlsserver -1v localhost 0 hello-http >port2 2>log2 &'
+super=$!
+until_true '[ -s port2 ]'
+port=$(cat port2)
+run "curl --silent --show-error --cacert ca.pem https://localhost:$port/" | tee curl.out
+grep -q '^Hello.*TLSv1' curl.out
+
+say 'A new key and certificate, which bears a second name:'
+run 'openssl req -x509 -days 1 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc \
+    -subj "/CN=localhost" -addext subjectAltName=DNS:localhost,DNS:new.localhost -addext basicConstraints=CA:FALSE \
+    -CA ca.pem -CAkey ca.key -keyout new.key -out new.pem'
+run 'mv new.key server.key && mv new.pem server.pem'
+
+say 'New connections have it within a second; nothing was restarted. The client below insists on the new name.'
+until_true 'grep -q event=reload log2'
+run "printf 'GET / HTTP/1.1\r\n\r\n' | s6-tlsclient -v -k new.localhost localhost $port" 2>&1 | tee new.out
+grep -q '^Hello.*TLSv1' new.out
+grep -q 'event=handshake.*names="localhost,new.localhost"' new.out
+
+say 'On SIGTERM it takes no more connections, waits for those that are there, and exits 0. This is what it said:'
+run "kill -TERM $super && wait $super && cat log2"
+super=
