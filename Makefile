@@ -5,6 +5,7 @@
 #   make test      every test, on every backend; PYTEST='-k word' chooses among those of the program
 #   make fuzz      every fuzz harness for SECONDS each, with clang
 #   make demo      a TLS server in front of a shell script, and clients of it, shown step by step
+#   make bench     measures the builds that are there beside each other, stunnel and socat
 #   make install   programs and man pages to PREFIX, below DESTDIR if that is set
 
 PREFIX ?= /usr/local
@@ -53,6 +54,10 @@ demo: deps
 	@$(MAKE) --no-print-directory all
 	@demo/demo.sh
 
+bench: all
+	@bench/compare
+	@bench/server
+
 # Builds only what is not built: `sudo make install` after `make` leaves no file of root's in build/.
 built = $(PROGRAMS:%=build/%)
 install: $(if $(filter-out $(wildcard $(built)),$(built)),all)
@@ -64,4 +69,4 @@ install: $(if $(filter-out $(wildcard $(built)),$(built)),all)
 clean:
 	rm -rf build build-*
 
-.PHONY: all configure deps test fuzz demo install clean $(others)
+.PHONY: all configure deps test fuzz demo bench install clean $(others)
