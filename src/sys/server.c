@@ -1457,6 +1457,7 @@ server_run(const struct config *config, const struct privileges *privileges)
 	if (start(&f) < 0)
 		return fail(&f);
 	monitor_tell_weakness(config, privileges);
+	refill();
 	while ((!server.ending || server.live > 0) && server.fault.code == FAULT_NONE && server.ending < 3)
 		turn(&open);
 	if (server.fault.code != FAULT_NONE)
