@@ -934,6 +934,7 @@ reload(void)
 		server.coming = NULL;
 	}
 	if (generation_stamp(server.config, &server.stamp, &f) < 0) {
+		server.stamp = server.seen = 0; /* as the next look finds them: said once */
 		log_line(LOG_LEVEL_WARNING, "%s; the certificate stays as it was", f.text);
 		return;
 	}
