@@ -83,6 +83,10 @@ class Server:
             return None
         return wait_for(found, f"the warning {pattern!r}")
 
+    def pass_over(self, pattern):
+        """Takes all warnings so far that are like that."""
+        self.taken += [n for n, line in enumerate(self.lines("warning")) if re.search(pattern, line)]
+
     def warnings(self):
         """Those that the test has not taken."""
         return [line for n, line in enumerate(self.lines("warning")) if n not in self.taken]
