@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <seccomp.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -114,6 +116,7 @@ allow_socket(scmp_filter_ctx c)
 	rule(c, SCMP_ACT_ALLOW, "ioctl", 1, &received);
 	rule(c, SCMP_ACT_ALLOW, "ioctl", 1, &unsent);
 	allow_pair(c, "setsockopt", SOL_SOCKET, SO_LINGER);
+	allow_pair(c, "setsockopt", IPPROTO_TCP, TCP_QUICKACK);
 	allow_pair(c, "getsockopt", SOL_SOCKET, SO_LINGER);
 	allow_pair(c, "getsockopt", SOL_SOCKET, SO_TYPE);
 }

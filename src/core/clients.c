@@ -8,7 +8,6 @@
 #include "core/address.h"
 
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Bytes of an IPv6 address that count, and what stands before an IPv4 one (RFC 4291, 2.5.5.2). */
@@ -29,13 +28,15 @@ struct clients {
 	struct place places[];
 };
 
-struct clients *
-clients_create(size_t most)
+size_t
+clients_size(size_t most)
 {
-	struct clients *c = malloc(sizeof *c + most * (sizeof *c->places + sizeof *c->chains));
+	return sizeof(struct clients) + most * (sizeof(struct place) + sizeof(uint32_t));
+}
 
-	if (!c)
-		return NULL;
+void
+clients_init(struct clients *c, size_t most)
+{
 	c->most = most;
 	c->free = none;
 	c->chains = (uint32_t *)&c->places[most];
@@ -44,7 +45,6 @@ clients_create(size_t most)
 		c->places[i] = (struct place){.next = c->free};
 		c->free = (uint32_t)i;
 	}
-	return c;
 }
 
 int

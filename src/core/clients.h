@@ -11,8 +11,9 @@
 
 struct clients;
 
-/* For up to `most` connections. Returns NULL without memory; freed by free(3). */
-struct clients *clients_create(size_t most);
+/* Room for up to `most` connections, in bytes; and makes it a count of none. */
+size_t clients_size(size_t most);
+void clients_init(struct clients *c, size_t most);
 
 /* What an address in numbers counts as. Returns 0, or -1 when it is none. */
 int clients_key(const char *ip, unsigned char key[CLIENTS_KEY]);

@@ -128,7 +128,9 @@ prepare_fds(const struct config *config, const bool closed[3], struct fault *f)
 	if (direct_log(config, f) < 0)
 		return -1;
 	if (config->program == TLSSERVER)
-		return 0;
+		return config->notify_fd < 0 || fds_open(config->notify_fd)
+			   ? 0
+			   : fault_set(f, FAULT_USAGE, "--notify-fd=%d is not open", config->notify_fd);
 	if (!config->prog && check_both(STDIN_FILENO, STDOUT_FILENO, closed, "the terminal", f) < 0)
 		return -1;
 	if (!has_connection(config))

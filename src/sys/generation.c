@@ -18,12 +18,17 @@
 /* How long a signature for nobody may take. */
 enum { REHEARSAL_MS = 2000 };
 
+/* One for each core; but what is no file can be read by one alone. */
 static size_t
-cores(void)
+signers(void)
 {
+	const char *path = getenv("KEYFILE");
+	struct stat st;
 	cpu_set_t set;
 	int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 
+	if (path && stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+		n = 1;
 	return n < 1 ? 1 : n > GENERATION_SIGNERS ? GENERATION_SIGNERS : (size_t)n;
 }
 
@@ -32,7 +37,7 @@ generation_start(const struct config *c, const struct privileges *p, struct faul
 {
 	bool elsewhere = engine_signs_elsewhere();
 	struct generation *g = calloc(1, sizeof *g);
-	size_t n = elsewhere ? cores() : 0;
+	size_t n = elsewhere ? signers() : 0;
 
 	if (!g) {
 		fault_set(f, FAULT_SYSTEM, "out of memory");

@@ -45,6 +45,7 @@ void
 log_connection(pid_t pid, const char *peer)
 {
 	logger.pid = pid;
+	explicit_bzero(logger.peer, sizeof logger.peer);
 	(void)snprintf(logger.peer, sizeof logger.peer, "%s", peer);
 }
 

@@ -100,11 +100,12 @@ lookup_take(int channel, struct ucspi *u)
 	static unsigned char message[MESSAGE_MAX];
 	long n = channel_receive(channel, message);
 	struct ucspi found;
+	int got = n > 0 ? message_read_connected((struct span){message, (size_t)n}, &found) : -1;
 
-	if (n == 0)
-		return 0;
-	if (n < 0 || message_read_connected((struct span){message, (size_t)n}, &found) < 0)
-		return 1;
+	if (n > 0)
+		explicit_bzero(message, (size_t)n); /* the next engine is a copy of us */
+	if (got < 0)
+		return n != 0;
 	u->has_local_host = found.has_local_host;
 	u->has_remote_host = found.has_remote_host;
 	memcpy(u->local_host, found.local_host, sizeof found.local_host);

@@ -122,6 +122,7 @@ report_up(struct loop *l)
 
 	engine_wipe(l->engine);
 	fds_close(&l->signer);
+	wire_acknowledge(&l->wire);
 	if (engine_session(l->engine, &session, &f) < 0) {
 		tell_fault(l, &f);
 		return false;

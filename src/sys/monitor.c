@@ -108,6 +108,7 @@ log_handshake(const struct monitor *m, const struct session *s)
 	(void)add_word(words, sizeof words, n, s->has_names, "expires", "", s->expires);
 	log_line(LOG_LEVEL_INFO, "event=handshake protocol=%s cipher=%s%s ms=%" PRId64, s->protocol, s->cipher, words,
 	    clock_ms() - m->start);
+	explicit_bzero(words, strlen(words));
 }
 
 /* The time of the connection counts from here. */

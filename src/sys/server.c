@@ -195,22 +195,25 @@ forget(struct source *s)
 
 /* -- links --------------------------------------------------------------- */
 
-/*
- * All links there may be, in memory that children do not get: an engine that
- * is taken over learns nothing of other connections.
- */
+/* Memory that children do not get: an engine that is taken over learns nothing of other connections. */
+static void *
+own_memory(size_t n, struct fault *f)
+{
+	void *own = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (own != MAP_FAILED && madvise(own, n, MADV_DONTFORK) == 0)
+		return own;
+	(void)fault_set(f, FAULT_SYSTEM, "no memory for so many connections: %s", strerror(errno));
+	return NULL;
+}
+
+/* All links there may be. */
 static int
 make_links(size_t n, struct fault *f)
 {
-	struct link *all = mmap(NULL, n * sizeof *all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (all == MAP_FAILED)
-		return fault_set(f, FAULT_SYSTEM, "no memory for %zu connections", n);
-	if (madvise(all, n * sizeof *all, MADV_DONTFORK) < 0)
-		return fault_set(f, FAULT_SYSTEM, "cannot keep memory from children: %s", strerror(errno));
-	server.arena = all;
+	server.arena = own_memory(n * sizeof *server.arena, f);
 	server.links = n;
-	return 0;
+	return server.arena ? 0 : -1;
 }
 
 /* Links that were never used come last, and stay untouched till then. */
@@ -630,7 +633,7 @@ static void
 refuse(struct link *l, const char *why)
 {
 	log_line(LOG_LEVEL_INFO, "event=refused why=\"%s\"", why);
-	monitor_distrust(&l->monitor, FAULT_TLS, why);
+	l->monitor.outcome.fault = FAULT_TLS;
 	(void)kill(l->engine, SIGKILL);
 }
 
@@ -841,7 +844,8 @@ has_room(void)
 static void
 accept_all(int fd)
 {
-	for (int i = 0; i < EVENTS && has_room() && accept_one(fd); i++)
+	/* The first may have an engine made for it, others are for those that are ready. */
+	for (int i = 0; i < EVENTS && has_room() && (i == 0 || server.spare) && accept_one(fd); i++)
 		;
 }
 
@@ -1423,9 +1427,12 @@ start(struct fault *f)
 	/* One more than may be used: an engine's end is reaped a moment later. */
 	if (make_links(2 * ((size_t)c->connections + (size_t)c->spare) + 16, f) < 0)
 		return -1;
-	server.clients = clients_create((size_t)c->connections + 1);
+	server.clients = own_memory(clients_size((size_t)c->connections + 1), f);
+	if (!server.clients)
+		return -1;
+	clients_init(server.clients, (size_t)c->connections + 1);
 	server.epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (!server.clients || server.epoll < 0)
+	if (server.epoll < 0)
 		return fault_set(f, FAULT_SYSTEM, "cannot get ready: %s", strerror(errno));
 	if (privileges_narrow(server.privileges, f) < 0 || load(f) < 0)
 		return -1;
@@ -1449,6 +1456,7 @@ server_run(const struct config *config, const struct privileges *privileges)
 	server.config = config;
 	server.privileges = privileges;
 	server.rules = -1;
+	server.asking = (struct signer){.ask = -1, .answer = -1};
 	server.mend_at = -1;
 	server.starting = true;
 	for (size_t i = 0; i < sizeof server.signers / sizeof *server.signers; i++)

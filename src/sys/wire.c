@@ -6,6 +6,8 @@
 
 #include <limits.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -63,6 +65,15 @@ wire_write(const struct wire *w, const void *buf, size_t n)
 	if (w->out_socket)
 		return send(w->out, buf, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 	return write(w->out, buf, n < PIPE_BUF ? n : PIPE_BUF);
+}
+
+void
+wire_acknowledge(const struct wire *w)
+{
+	const int on = 1;
+
+	if (w->in_socket)
+		(void)setsockopt(w->in, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
 }
 
 size_t

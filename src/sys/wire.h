@@ -28,6 +28,13 @@ void wire_open(struct wire *w, int in, int out);
 ssize_t wire_read(const struct wire *w, void *buf, size_t n);
 ssize_t wire_write(const struct wire *w, const void *buf, size_t n);
 
+/*
+ * Acknowledges at once what was read. A peer that sends a little and then a
+ * little more, as a client at the end of its handshake, waits for that (RFC
+ * 896), while the kernel waits for something to send it with (RFC 1122, 4.2.3.2).
+ */
+void wire_acknowledge(const struct wire *w);
+
 /* How many written bytes the peer has not acknowledged; 0 where that is not known. */
 size_t wire_unsent(const struct wire *w);
 

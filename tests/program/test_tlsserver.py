@@ -754,7 +754,6 @@ def test_rules_by_name(pki, names, rules):
             assert client.read_all() == b""
             client.close()
             assert server.event("refused", peer=client.peername)["why"] == "no access rule allows it"
-            server.warning(f"peer={client.peername} no access rule allows it")
         server.at_rest()
     with serving(pki, prog, ["-H", "-i", str(rules.path)]) as server:
         assert turned_away(server, source="127.0.0.2")

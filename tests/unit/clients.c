@@ -14,6 +14,16 @@
 
 #include <cmocka.h>
 
+static struct clients *
+create(size_t most)
+{
+	struct clients *c = malloc(clients_size(most));
+
+	assert_non_null(c);
+	clients_init(c, most);
+	return c;
+}
+
 static void
 what_counts_as_one(void **state)
 {
@@ -61,7 +71,7 @@ static void
 never_more_than_most(void **state)
 {
 	enum { MOST = 5 };
-	struct clients *c = clients_create(MOST);
+	struct clients *c = create(MOST);
 	unsigned char key[MOST + 1][CLIENTS_KEY];
 	char ip[16];
 
@@ -99,7 +109,7 @@ as_a_plain_list_counts(void **state)
 
 	(void)state;
 	for (size_t kinds = 1; kinds <= 2 * MOST; kinds *= 2) {
-		struct clients *c = clients_create(MOST);
+		struct clients *c = create(MOST);
 		size_t total = 0;
 
 		assert_non_null(c);
