@@ -1,6 +1,6 @@
 import pytest
 
-pytest.register_assert_rewrite("harness", "apart")
+pytest.register_assert_rewrite("harness", "apart", "server")
 
 import harness  # noqa: E402
 from apart import names  # noqa: E402, F401 (a fixture)
