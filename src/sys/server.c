@@ -79,7 +79,7 @@ spare_exited(const struct link *l)
 {
 	if (server.starting && server.fault.code == FAULT_NONE)
 		(void)fault_set(&server.fault, FAULT_ENGINE, "the first engine died");
-	if (l->stage == STAGE_SPARE)
+	if (l->stage == STAGE_SPARE && !server.starting)
 		serving_back_off("engines end before they have a connection", RETRY_MS);
 }
 
