@@ -17,6 +17,16 @@ session_clear(struct session *s)
 }
 
 void
+session_wipe(struct session *s)
+{
+	char *const texts[] = {s->protocol, s->cipher, s->sni, s->hash, s->subject, s->names, s->expires};
+
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+		explicit_bzero(texts[i], strlen(texts[i]));
+	session_clear(s);
+}
+
+void
 session_set_names(struct session *s, struct span leaf)
 {
 	s->has_names =

@@ -33,6 +33,9 @@ struct session {
 /* Makes *s one of which nothing is known, without touching the rest of its room. */
 void session_clear(struct session *s);
 
+/* Likewise, and overwrites what was known: no more of its room than that took. */
+void session_wipe(struct session *s);
+
 /* Sets the last three to what the certificate says, has_names to false where that cannot be read. */
 void session_set_names(struct session *s, struct span leaf);
 

@@ -168,7 +168,7 @@ monitor_run_prog(struct monitor *m)
 		return;
 	if (message_read_up((struct span){m->news, m->news_n}, &session) == 0)
 		got = run(m, &session);
-	explicit_bzero(&session, sizeof session);
+	session_wipe(&session);
 	if (got == 0)
 		forget_news(m);
 }
@@ -197,15 +197,17 @@ believable(const struct monitor *m, const struct session *s)
 static bool
 take_up(struct monitor *m, struct span message)
 {
-	if (message_read_up(message, &session) < 0 || !believable(m, &session))
+	if (message_read_up(message, &session) < 0 || !believable(m, &session)) {
+		session_wipe(&session);
 		return false;
+	}
 	m->up = true;
 	m->owner->forget_key(m);
 	if (m->engine && !m->outcome.signal && m->outcome.fault == FAULT_NONE)
 		log_handshake(m, &session);
 	if (run(m, &session) > 0)
 		keep_news(m, message);
-	explicit_bzero(&session, sizeof session);
+	session_wipe(&session);
 	return true;
 }
 

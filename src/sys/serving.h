@@ -97,7 +97,7 @@ struct server {
 
 	struct link *arena, *free, *spare, *over, *timed;
 	size_t links;
-	struct child *children[PIDS];
+	struct child **children; /* PIDS chains */
 	struct clients *clients;
 	int live, handshakes, spares;
 	uint64_t number;
