@@ -119,6 +119,19 @@ check_both(int in, int out, const bool closed[3], const char *what, struct fault
 	return check_open(in, closed, what, f) < 0 ? -1 : check_open(out, closed, what, f);
 }
 
+/* Where a word goes once, and what is closed then, is nothing that is needed later. */
+static int
+check_notify(const struct config *config, struct fault *f)
+{
+	int fd = config->notify_fd;
+
+	if (fd < 0)
+		return 0;
+	if (fd == STDERR_FILENO || fd == config->log_fd || fd == config->listen_fd)
+		return fault_set(f, FAULT_USAGE, "--notify-fd=%d is in use for something else", fd);
+	return fds_open(fd) ? 0 : fault_set(f, FAULT_USAGE, "--notify-fd=%d is not open", fd);
+}
+
 /* Takes the connection away from everything but its own descriptors, or keeps prog's places free. */
 static int
 prepare_fds(const struct config *config, const bool closed[3], struct fault *f)
@@ -128,9 +141,7 @@ prepare_fds(const struct config *config, const bool closed[3], struct fault *f)
 	if (direct_log(config, f) < 0)
 		return -1;
 	if (config->program == TLSSERVER)
-		return config->notify_fd < 0 || fds_open(config->notify_fd)
-			   ? 0
-			   : fault_set(f, FAULT_USAGE, "--notify-fd=%d is not open", config->notify_fd);
+		return check_notify(config, f);
 	if (!config->prog && check_both(STDIN_FILENO, STDOUT_FILENO, closed, "the terminal", f) < 0)
 		return -1;
 	if (!has_connection(config))

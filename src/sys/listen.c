@@ -27,19 +27,23 @@ listen_handed_over(void)
 
 	if (!pid || ids_number(pid) != getpid() || count < 1)
 		return 0;
-	return count > LISTEN_MAX ? LISTEN_MAX : (int)count;
+	return count > OPTION_MAX ? OPTION_MAX : (int)count;
 }
 
 static int
 add_given(struct listening *l, int fd, struct fault *f)
 {
-	int flags = fcntl(fd, F_GETFL), listens = 0;
-	socklen_t n = sizeof listens;
+	int flags = fcntl(fd, F_GETFL), listens = 0, domain = 0;
+	socklen_t n = sizeof listens, m = sizeof domain;
 
 	if (flags < 0)
 		return fault_set(f, FAULT_SYSTEM, "fd %d, where a listening socket should be, is closed", fd);
-	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &n) < 0 || !listens)
-		return fault_set(f, FAULT_USAGE, "fd %d is no listening socket", fd);
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &n) < 0 || !listens ||
+	    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &m) < 0 || (domain != AF_INET && domain != AF_INET6))
+		return fault_set(f, FAULT_USAGE, "fd %d is no listening TCP socket", fd);
+	/* 0 to 2 are what prog has there. */
+	if (fd <= STDERR_FILENO && (fd = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)) < 0)
+		return fault_set(f, FAULT_SYSTEM, "cannot move a socket: %s", strerror(errno));
 	if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return fault_set(f, FAULT_SYSTEM, "cannot set up the socket on fd %d: %s", fd, strerror(errno));
 	l->fd[l->n++] = fd;
@@ -96,6 +100,12 @@ int
 listen_open(struct listening *l, const struct config *c, struct fault *f)
 {
 	*l = (struct listening){.n = 0};
+	if (c->sockets > LISTEN_MAX)
+		return fault_set(
+		    f, FAULT_USAGE, "LISTEN_FDS is %d, and no more than %d sockets are taken", c->sockets, LISTEN_MAX);
+	/* Also where others are asked for: they are not prog's. */
+	for (int i = 0; i < c->sockets; i++)
+		(void)fcntl(SOCKETS_FROM + i, F_SETFD, FD_CLOEXEC);
 	if (c->listen_fd >= 0)
 		return add_given(l, c->listen_fd, f);
 	if (c->sockets == 0)
@@ -184,6 +194,7 @@ listen_announce(const struct listening *l, const struct config *c)
 	(void)unsetenv("LISTEN_PID");
 	(void)unsetenv("LISTEN_FDS");
 	(void)unsetenv("LISTEN_FDNAMES");
+	(void)unsetenv("LISTEN_PIDFDID");
 }
 
 int

@@ -52,7 +52,7 @@ ask(const char *ip, char name[DNSNAME_SIZE], union endpoint *e)
 }
 
 static _Noreturn void
-run(struct ucspi *u, const struct config *c, const struct privileges *p, int channel)
+run(struct ucspi *u, const struct config *c, const struct privileges *p, int channel, pid_t parent)
 {
 	static unsigned char message[MESSAGE_MAX];
 	union endpoint e = {.any = {0}};
@@ -60,9 +60,11 @@ run(struct ucspi *u, const struct config *c, const struct privileges *p, int cha
 	long n;
 
 	(void)signal(SIGTERM, SIG_DFL);
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	fds_close_others(&channel, 1);
 	if (fds_silence(&channel, 1, &f) < 0 || privileges_shed(p, false, &f) < 0)
+		_exit(1);
+	/* After the change of ids, which clears it. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
 		_exit(1);
 	if (!c->local_name)
 		u->has_local_host = ask(u->local_ip, u->local_host, &e);
@@ -78,13 +80,13 @@ lookup_start(const struct ucspi *u, const struct config *c, const struct privile
 {
 	struct ucspi own = *u;
 	int ends[2];
-	pid_t pid;
+	pid_t self = getpid(), pid;
 
 	if (channel_create(ends, f) < 0)
 		return -1;
 	pid = fork();
 	if (pid == 0)
-		run(&own, c, p, ends[1]);
+		run(&own, c, p, ends[1], self);
 	(void)close(ends[1]);
 	if (pid < 0) {
 		(void)close(ends[0]);

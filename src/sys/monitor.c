@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 void
@@ -75,13 +76,29 @@ monitor_tell(struct monitor *m, enum message_type type)
 		expect_exit(m, 0);
 }
 
+static void
+hang_up(struct monitor *m)
+{
+	if (m->channel >= 0 && m->owner->hang_up)
+		m->owner->hang_up(m);
+	fds_close(&m->channel);
+}
+
+void
+monitor_connected(struct monitor *m, int64_t start)
+{
+	m->start = start;
+	if (m->config->handshake_ms)
+		expect_exit(m, (int64_t)m->config->handshake_ms + m->config->linger_ms + PATIENCE_MS);
+}
+
 void
 monitor_distrust(struct monitor *m, enum fault_code code, const char *text)
 {
 	m->owner->forget_key(m);
 	monitor_fail(m, code, text);
 	expect_exit(m, 0);
-	fds_close(&m->channel);
+	hang_up(m);
 }
 
 /* -- the engine's messages ----------------------------------------------- */
@@ -130,8 +147,7 @@ static void
 forget_news(struct monitor *m)
 {
 	if (m->news)
-		explicit_bzero(m->news, m->news_n);
-	free(m->news);
+		(void)munmap(m->news, m->news_n);
 	m->news = NULL;
 }
 
@@ -173,17 +189,18 @@ monitor_run_prog(struct monitor *m)
 		forget_news(m);
 }
 
-/* What cannot be done now is kept as it came. */
+/* What cannot be done now is kept as it came, where no child of ours finds it. */
 static void
 keep_news(struct monitor *m, struct span message)
 {
-	m->news = malloc(message.n);
-	if (!m->news) {
+	void *own = mmap(NULL, message.n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (own == MAP_FAILED || madvise(own, message.n, MADV_DONTFORK) < 0) {
 		monitor_fail(m, FAULT_SYSTEM, "out of memory");
 		monitor_tell(m, MSG_NOT_RUN);
 		return;
 	}
-	memcpy(m->news, message.p, message.n);
+	m->news = memcpy(own, message.p, message.n);
 	m->news_n = message.n;
 }
 
@@ -202,6 +219,8 @@ take_up(struct monitor *m, struct span message)
 		return false;
 	}
 	m->up = true;
+	if (!m->outcome.signal && m->outcome.fault == FAULT_NONE)
+		m->patience = -1;
 	m->owner->forget_key(m);
 	if (m->engine && !m->outcome.signal && m->outcome.fault == FAULT_NONE)
 		log_handshake(m, &session);
@@ -284,7 +303,7 @@ monitor_hear(struct monitor *m)
 		if (n != -1)
 			monitor_fail(m, FAULT_TLS, "engine sent a malformed message");
 		expect_exit(m, n == -1 ? PATIENCE_MS : 0);
-		fds_close(&m->channel);
+		hang_up(m);
 	}
 }
 
@@ -298,7 +317,7 @@ monitor_engine_exited(struct monitor *m, int status)
 	m->engine = 0;
 	m->owner->forget_key(m);
 	monitor_hear(m);
-	fds_close(&m->channel);
+	hang_up(m);
 	if (m->reported || m->outcome.signal)
 		return;
 	if (WIFSIGNALED(status))

@@ -30,6 +30,8 @@ struct monitor_owner {
 	int (*run)(struct monitor *m, const struct session *session, struct fault *f);
 	/* Nothing is to be signed any more. */
 	void (*forget_key)(struct monitor *m);
+	/* The channel is about to be closed; NULL: that is nobody's concern. */
+	void (*hang_up)(struct monitor *m);
 	/* How its failures are told: a program's one connection is all there is to it. */
 	enum log_level failure;
 };
@@ -69,6 +71,9 @@ void monitor_fail(struct monitor *m, enum fault_code code, const char *text);
 
 /* Likewise, and its engine is not to be believed any more. */
 void monitor_distrust(struct monitor *m, enum fault_code code, const char *text);
+
+/* The engine has its connection, and an end of the handshake by which it has to be over, if there is one. */
+void monitor_connected(struct monitor *m, int64_t start);
 
 /* Sends the engine a message that is its type alone. */
 void monitor_tell(struct monitor *m, enum message_type type);

@@ -145,10 +145,10 @@ static int
 set_up(struct desk *d, const struct blob *leaf, const struct privileges *p, struct fault *f)
 {
 	struct blob key = {0};
+	int got = material_load_key(&key, f); /* which may be on a descriptor */
 
-	if (material_load_key(&key, f) < 0)
-		return -1;
-	if (privileges_shed(p, false, f) == 0)
+	fds_close_others(&d->control, 1);
+	if (got == 0 && fds_silence(&d->control, 1, f) == 0 && privileges_shed(p, false, f) == 0)
 		d->key = engine_key_load(&key, leaf, f);
 	blob_wipe(&key);
 	if (!d->key)
@@ -167,9 +167,8 @@ run(int control, const struct blob *leaf, const struct privileges *p, pid_t pare
 	struct fault f;
 
 	ignore_signals();
-	fds_close_others(&control, 1);
 	/* It may wait for its key for ever; once it has that, it sees the control channel end. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent || fds_silence(&control, 1, &f) < 0)
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
 		_exit(FAULT_SYSTEM);
 	if (set_up(&d, leaf, p, &f) < 0)
 		(void)channel_send(control, message, (size_t)message_fault(message, &f));

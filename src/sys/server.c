@@ -79,7 +79,7 @@ spare_exited(const struct link *l)
 {
 	if (server.starting && server.fault.code == FAULT_NONE)
 		(void)fault_set(&server.fault, FAULT_ENGINE, "the first engine died");
-	if (l->stage == STAGE_SPARE && !server.starting)
+	if (l->stage == STAGE_SPARE && !server.starting && ++server.spares_lost > SPARES_LOST)
 		serving_back_off("engines end before they have a connection", RETRY_MS);
 }
 
@@ -134,13 +134,20 @@ reap(void)
 
 /* -- what is told to us ---------------------------------------------------- */
 
+/* Prog hears of it each time, also one that is stopped. */
 static void
 stop_link(struct link *l)
 {
+	struct monitor *m = &l->monitor;
+
 	if (!l->peer[0])
 		return;
 	serving_speak_of(l);
-	monitor_stop(&l->monitor, SIGTERM);
+	if (m->outcome.signal && m->prog)
+		(void)kill(m->prog, SIGTERM);
+	monitor_stop(m, SIGTERM);
+	if (m->prog)
+		(void)kill(m->prog, SIGCONT);
 	link_settle(l);
 }
 
@@ -156,6 +163,7 @@ end(int how)
 {
 	server.ending += how;
 	admit_none();
+	fds_close(&server.held);
 	spare_drop(true, NULL);
 	if (server.ending > 1)
 		links_each(stop_link);
@@ -272,8 +280,10 @@ keep_time(void)
 			serving_speak_of(l);
 			if (l->named_by >= 0 && l->named_by <= now)
 				admit_names(l);
-			if (l->run_at >= 0 && l->run_at <= now)
+			if (l->run_at >= 0 && l->run_at <= now) {
+				link_put_off(l, -1);
 				monitor_run_prog(&l->monitor);
+			}
 			link_settle(l);
 		}
 		if (l->timed)
@@ -285,7 +295,7 @@ keep_time(void)
 static void
 refill(void)
 {
-	while (!server.ending &&
+	while (!server.ending && server.put_off == 0 &&
 	       server.spares < (server.starting && server.config->spare < 1 ? 1 : server.config->spare) &&
 	       serving_calm() && spare_add())
 		;
@@ -305,9 +315,13 @@ static void
 turn(const sigset_t *open)
 {
 	struct epoll_event events[EVENTS];
+	sigset_t blocked;
 	int64_t at = next_moment(), ms = at < 0 ? -1 : at - clock_ms();
 	int n = epoll_pwait(server.epoll, events, EVENTS, ms < 0 ? (at < 0 ? -1 : 0) : (int)ms, open);
 
+	/* Where there are events, epoll_pwait does not open the mask. */
+	(void)sigprocmask(SIG_SETMASK, open, &blocked);
+	(void)sigprocmask(SIG_SETMASK, &blocked, NULL);
 	if (heard(SIGCHLD))
 		reap();
 	heed_signals();
@@ -315,6 +329,8 @@ turn(const sigset_t *open)
 		take_event(events[i].data.ptr);
 	certs_mend();
 	certs_look();
+	serving_make_way();
+	admit_held();
 	refill();
 	admit_while(!server.starting && admit_has_room());
 	links_free();
@@ -399,13 +415,18 @@ server_run(const struct config *config, const struct privileges *privileges)
 	server.rules = -1;
 	server.asking = (struct signer){.ask = -1, .answer = -1};
 	server.mend_at = -1;
+	server.held = -1;
 	server.starting = true;
 	for (size_t i = 0; i < sizeof server.signers / sizeof *server.signers; i++)
 		server.signers[i].fd = -1;
 	watch_signals();
 	open = serving_open_mask();
-	if (start(&f) < 0)
-		return fail(&f);
+	if (start(&f) < 0) {
+		if (!serving_interrupted())
+			return fail(&f);
+		generation_end(server.now);
+		return 0;
+	}
 	monitor_tell_weakness(config, privileges);
 	refill();
 	while ((!server.ending || server.live > 0) && server.fault.code == FAULT_NONE && server.ending < 3)

@@ -110,13 +110,14 @@ begin(struct link *l, const struct ucspi *u, const unsigned char *key)
 	struct monitor *m = &l->monitor;
 
 	m->owner = &serving_owner;
-	m->start = clock_ms();
+	monitor_connected(m, clock_ms());
 	m->tcp = *u;
 	memcpy(l->key, key, CLIENTS_KEY);
 	(void)snprintf(m->tcp.connections, sizeof m->tcp.connections, "%u", clients_add(server.clients, key));
 	peer_format(u->remote_ip, u->remote_port, l->peer, sizeof l->peer);
 	server.live++;
 	server.handshakes++;
+	server.spares_lost = 0;
 	serving_tell_status();
 	serving_speak_of(l);
 	log_line(LOG_LEVEL_DEBUG, "event=accept local=%s port=%s", u->local_ip, u->local_port);
@@ -154,34 +155,62 @@ find_engine(int sock)
 		spare_remove(l);
 		l->stage = STAGE_HANDSHAKE;
 		if (hand_over(l, sock))
-			return l; /* one that does not take it is dead, which will be told */
+			return l;
+		(void)kill(l->engine, SIGKILL); /* it is dead, or as good as that */
 	}
 	return NULL;
 }
 
-/* What comes of a connection that was accepted. Returns why it is turned away, or NULL. */
-static const char *
+/* Gives it to an engine. Without one it is held until there is. */
+static void
+place(int sock, const struct ucspi *u, const unsigned char *key, struct changes *changes, bool judged)
+{
+	struct link *l = find_engine(sock);
+
+	if (!l) {
+		changes_free(changes);
+		server.held = sock;
+		server.held_from = *u;
+		return;
+	}
+	l->changes = *changes;
+	l->judged = judged;
+	begin(l, u, key);
+	(void)close(sock);
+}
+
+/* What comes of a connection that was accepted. */
+static void
 admit(int sock, const struct ucspi *u)
 {
 	struct changes changes = {0};
 	unsigned char key[CLIENTS_KEY];
-	struct link *l = NULL;
-	enum access a;
+	const char *why = NULL;
+	enum access a = ACCESS_DENY;
 
-	if (clients_key(u->remote_ip, key) < 0 || too_many(key))
-		return "too many connections of this client";
-	a = judge_by_address(u, &changes);
-	if (a == ACCESS_DENY || a == ACCESS_ERROR)
-		return "no access rule allows it";
-	l = find_engine(sock);
-	if (!l) {
-		changes_free(&changes);
-		return "there is no engine for it";
+	if (clients_key(u->remote_ip, key) < 0)
+		why = "its address is not known";
+	else if (too_many(key))
+		why = "too many connections of this client";
+	else if ((a = judge_by_address(u, &changes)) == ACCESS_DENY || a == ACCESS_ERROR)
+		why = "no access rule allows it";
+	if (!why) {
+		place(sock, u, key, &changes, a == ACCESS_ALLOW);
+		return;
 	}
-	l->changes = changes;
-	l->judged = a == ACCESS_ALLOW;
-	begin(l, u, key);
-	return NULL;
+	turn_away(u, why);
+	(void)close(sock);
+}
+
+void
+admit_held(void)
+{
+	int sock = server.held;
+
+	if (sock < 0 || !serving_calm())
+		return;
+	server.held = -1;
+	admit(sock, &server.held_from);
 }
 
 /* It is about one connection, which is gone by now (accept(2)). */
@@ -206,20 +235,16 @@ cannot_accept(int error)
 static bool
 accept_one(int fd)
 {
-	const char *why;
 	struct ucspi u;
 	int sock;
 
-	if (!server.spare && !spare_add())
+	/* The last spare engine keeps the place of a prog, for those that are in. */
+	if (server.spares < 1 + (server.handshakes + server.put_off > 0) && !spare_add())
 		return false;
 	sock = listen_accept(fd, server.config, &u);
-	if (sock < 0) {
+	if (sock < 0)
 		return passing(errno) || (errno != EAGAIN && cannot_accept(errno));
-	}
-	why = admit(sock, &u);
-	if (why)
-		turn_away(&u, why);
-	(void)close(sock);
+	admit(sock, &u);
 	return true;
 }
 
@@ -229,6 +254,9 @@ admit_has_room(void)
 	const struct config *c = server.config;
 	int handshakes = c->handshakes > 0 ? c->handshakes : c->connections;
 
+	/* Where there is little room, those that are in have it. */
+	if (server.put_off > 0 || server.held >= 0 || (clock_ms() < server.scarce_until && server.handshakes > 0))
+		return false;
 	return !server.ending && server.live < c->connections && server.handshakes < handshakes && serving_calm();
 }
 
@@ -236,7 +264,7 @@ void
 admit_all(int fd)
 {
 	/* The first may have an engine made for it, others are for those that are ready. */
-	for (int i = 0; i < EVENTS && admit_has_room() && (i == 0 || server.spare) && accept_one(fd); i++)
+	for (int i = 0; i < EVENTS && admit_has_room() && (i == 0 || server.spares > 1) && accept_one(fd); i++)
 		;
 }
 

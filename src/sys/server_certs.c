@@ -62,6 +62,7 @@ use_coming(void)
 	server.now = g;
 	server.generation++;
 	server.mend_at = -1;
+	server.mending = false;
 	certs_watch(g);
 	spare_drop(false, NULL);
 	log_line(LOG_LEVEL_INFO, "event=reload");
@@ -149,7 +150,10 @@ lose_signer(struct generation *g, struct notary *s, struct source *source, const
 		drop_coming(f);
 		return;
 	}
-	log_line(LOG_LEVEL_WARNING, "%s; another signer will take its place", f->text);
+	/* Of one that does not come back it is said once. */
+	if (s->ready || !server.mending)
+		log_line(LOG_LEVEL_WARNING, "%s; another signer will take its place", f->text);
+	server.mending = true;
 	server.mend_at = clock_ms() + (s->ready ? 0 : RETRY_MS);
 	serving_forget(source);
 	notary_release(s);
@@ -183,6 +187,7 @@ certs_hear(struct source *source)
 	switch (notary_hear(s, &number, &f)) {
 	case NOTARY_NOTHING: return false;
 	case NOTARY_READY:
+		server.mending = server.mending && !generation_ready(server.now);
 		if (g == server.coming && generation_ready(g))
 			use_coming();
 		break;

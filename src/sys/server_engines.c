@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -57,7 +58,9 @@ start_engine(struct link *l, const struct notary *signer, struct fault *f)
 
 	if (got == 0 && signer)
 		got = signer_open(&s, SIGNING_SERVER, f);
-	if (got == 0 && signer && notary_serve(signer, s.answer, l->number) < 0)
+	/* One that does not take it has died, which will be told: the engine dies of that as well. */
+	if (got == 0 && signer && notary_serve(signer, s.answer, l->number) < 0 && errno != EPIPE &&
+	    errno != ECONNRESET)
 		got = fault_set(f, FAULT_SYSTEM, "a signer takes no engine: %s", strerror(errno));
 	if (got == 0)
 		l->monitor.engine = fork_engine(channel[1], s.ask, f);
@@ -80,16 +83,20 @@ bool
 spare_add(void)
 {
 	struct notary *signer = generation_signer(server.now);
-	struct link *l = server.now->n == 0 || signer ? link_take() : NULL;
-	struct fault f;
+	struct link *l = link_take();
+	struct fault f = {.code = FAULT_NONE};
 
-	if (!l) {
-		serving_back_off(signer ? "engines that have ended are still there" : "no signer is ready", AGAIN_MS);
-		return false;
-	}
-	if (start_engine(l, signer, &f) < 0) {
-		link_give(l);
+	if (!l)
+		(void)fault_set(&f, FAULT_SYSTEM, "engines that have ended are still there");
+	else if (!signer && server.now->n > 0)
+		(void)fault_set(&f, FAULT_SYSTEM, "no signer is ready");
+	else
+		(void)start_engine(l, signer, &f);
+	if (f.code != FAULT_NONE) {
+		if (l)
+			link_give(l);
 		serving_back_off(f.text, AGAIN_MS);
+		server.scarce_until = clock_ms() + SCARCE_MS;
 		return false;
 	}
 	server.troubled = false;
@@ -174,6 +181,7 @@ end_link(struct link *l)
 	spare_remove(l);
 	leave_handshake(l);
 	link_end_lookup(l);
+	link_put_off(l, -1);
 	serving_forget(&l->channel);
 	fds_close(&l->monitor.channel);
 	serving_speak_of(l);
@@ -195,8 +203,6 @@ end_link(struct link *l)
 void
 link_settle(struct link *l)
 {
-	if (l->monitor.channel < 0)
-		serving_forget(&l->channel);
 	if (l->stage == STAGE_HANDSHAKE && l->monitor.up) {
 		leave_handshake(l);
 		l->stage = STAGE_UP;
@@ -257,6 +263,53 @@ hand_over_prog(struct link *l, int pipes[2][2])
 	return channel_send_fds(l->monitor.channel, message, sizeof message, ends, 2);
 }
 
+/*
+ * The connection waits, and what engines without one take is for progs. None
+ * of the others comes in meanwhile, and for a while only one at a time: what
+ * one takes, another one's prog may lack.
+ */
+static int
+put_off(struct link *l, int error)
+{
+	char text[FAULT_TEXT];
+
+	(void)snprintf(text, sizeof text, "cannot run %.900s now: %s", server.config->prog[0], strerror(error));
+	serving_back_off(text, AGAIN_MS);
+	if (server.put_off == 0)
+		server.started_at = clock_ms();
+	link_put_off(l, clock_ms() + AGAIN_MS);
+	server.scarce_until = clock_ms() + SCARCE_MS;
+	spare_drop(true, NULL);
+	return 1;
+}
+
+void
+link_put_off(struct link *l, int64_t until)
+{
+	server.put_off += (until >= 0) - (l->run_at >= 0);
+	l->run_at = until;
+}
+
+void
+serving_make_way(void)
+{
+	struct link *youngest = NULL;
+
+	/* While any prog runs, there is one that may end. */
+	if (server.put_off == 0 || server.live > server.put_off || clock_ms() < server.started_at + RETRY_MS)
+		return;
+	for (struct link *l = server.timed; l; l = l->out)
+		if (l->run_at >= 0 && (!youngest || l->number > youngest->number))
+			youngest = l;
+	if (!youngest)
+		return;
+	server.started_at = clock_ms();
+	serving_speak_of(youngest);
+	monitor_distrust(&youngest->monitor, FAULT_SYSTEM, "there is no room for prog, and others wait for it too");
+	(void)kill(youngest->engine, SIGKILL);
+	link_settle(youngest);
+}
+
 /* Prog starts when its names are known and the system has room. */
 static int
 run(struct monitor *m, const struct session *session, struct fault *f)
@@ -264,7 +317,7 @@ run(struct monitor *m, const struct session *session, struct fault *f)
 	struct link *l = (struct link *)m;
 	int pipes[2][2] = {{-1, -1}, {-1, -1}}, error;
 
-	l->run_at = -1;
+	link_put_off(l, -1);
 	if (!l->named)
 		return 1;
 	error = make_pipes(pipes);
@@ -274,21 +327,26 @@ run(struct monitor *m, const struct session *session, struct fault *f)
 		(void)hand_over_prog(l, pipes);
 	for (int i = 0; i < 4; i++)
 		fds_close(&pipes[i / 2][i % 2]);
-	if (!error)
+	if (!error) {
+		server.started_at = clock_ms();
 		return 0;
+	}
 	if (!serving_no_room(error))
 		return fault_set(f, FAULT_SYSTEM, "cannot run %s: %s", server.config->prog[0], strerror(error));
-	if (!server.troubled)
-		log_line(LOG_LEVEL_WARNING, "cannot run %s now: %s", server.config->prog[0], strerror(error));
-	server.troubled = true;
-	l->run_at = clock_ms() + AGAIN_MS;
-	return 1;
+	return put_off(l, error);
 }
 
 static void
 forget_key(struct monitor *m)
 {
 	(void)m; /* a signer answers an engine once */
+}
+
+/* Before it is closed: in the set it would stay as long as a child has a copy of it. */
+static void
+hang_up(struct monitor *m)
+{
+	serving_forget(&((struct link *)m)->channel);
 }
 
 static int
@@ -301,6 +359,7 @@ run_nothing(struct monitor *m, const struct session *session, struct fault *f)
 
 /* What befalls an engine without a connection is the server's own trouble. */
 static const struct monitor_owner spare_owner = {
-    .run = run_nothing, .forget_key = forget_key, .failure = LOG_LEVEL_WARNING};
+    .run = run_nothing, .hang_up = hang_up, .forget_key = forget_key, .failure = LOG_LEVEL_WARNING};
 
-const struct monitor_owner serving_owner = {.run = run, .forget_key = forget_key, .failure = LOG_LEVEL_WARNING};
+const struct monitor_owner serving_owner = {
+    .run = run, .hang_up = hang_up, .forget_key = forget_key, .failure = LOG_LEVEL_WARNING};

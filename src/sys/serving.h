@@ -23,11 +23,13 @@
 #include <sys/types.h>
 
 enum {
-	EVENTS = 64,	 /* taken from the kernel at a time, or off a socket */
-	PIDS = 4096,	 /* chains of children by pid */
-	TICK_MS = 250,	 /* between looks at the files */
-	AGAIN_MS = 100,	 /* between tries of what the system had no room for */
-	RETRY_MS = 1000, /* between tries of what fails by itself: engines, signers */
+	EVENTS = 64,	   /* taken from the kernel at a time, or off a socket */
+	PIDS = 4096,	   /* chains of children by pid */
+	TICK_MS = 250,	   /* between looks at the files */
+	AGAIN_MS = 100,	   /* between tries of what the system had no room for */
+	RETRY_MS = 1000,   /* between tries of what fails by itself: engines, signers */
+	SCARCE_MS = 10000, /* how long a system without room is thought to have little */
+	SPARES_LOST = 3,   /* engines in a row that may end by themselves before that is a reason to wait */
 };
 
 /* What an event of the epoll set is about. */
@@ -100,9 +102,16 @@ struct server {
 	struct child **children; /* PIDS chains */
 	struct clients *clients;
 	int live, handshakes, spares;
+	int put_off;		/* connections whose prog could not be started yet */
+	int64_t scarce_until;	/* the system had no room for one: not more than one comes in at a time */
+	int64_t started_at;	/* the last prog */
+	int spares_lost;	/* in a row, that ended by themselves */
+	int held;		/* a connection that no engine could be had for yet; -1 */
+	struct ucspi held_from; /* its addresses */
 	uint64_t number;
 	int64_t calm_at; /* not before is anything started or accepted */
 	bool troubled;	 /* that was said */
+	bool mending;	 /* likewise, of signers that do not come back */
 	int ending;	 /* how often we were told to end */
 	bool starting;	 /* no engine has been ready yet */
 	struct fault fault;
@@ -184,6 +193,12 @@ void spare_drop(bool all, const struct notary *signer);
 /* After whatever was told to the link: it may be over now. */
 void link_settle(struct link *l);
 
+/* Prog was put off until then; -1: not any more. */
+void link_put_off(struct link *l, int64_t until);
+
+/* Where all progs are put off and none runs, a connection gives its place to the others. */
+void serving_make_way(void);
+
 /* Nobody waits for names any more. */
 void link_end_lookup(struct link *l);
 
@@ -198,6 +213,9 @@ void admit_all(int fd);
 bool admit_has_room(void);
 void admit_while(bool wanted);
 void admit_none(void);
+
+/* Once more the connection that is held. */
+void admit_held(void);
 
 /* The link's names are known, or never will be. */
 void admit_names(struct link *l);

@@ -377,7 +377,7 @@ def test_sockets_that_are_none(pki):
         for what in file, unbound:
             fd = what.fileno()
             code, message = refused(pki, [f"--listen-fd={fd}"], where=(), pass_fds=[fd])
-            assert (code, message) == (100, f"fd {fd} is no listening socket")
+            assert (code, message) == (100, f"fd {fd} is no listening TCP socket")
     code, message = refused(pki, ["--listen-fd=77"], where=())
     assert (code, message) == (111, "fd 77, where a listening socket should be, is closed")
 

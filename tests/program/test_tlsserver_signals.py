@@ -404,6 +404,6 @@ def test_no_more_processes(pki, public, more):
         server.at_rest()
         if server.lines("warning"):
             server.pass_over("^cannot fork: Resource temporarily unavailable; connections wait$"
-                             "|^(pid=.* )?cannot run cat now: Resource temporarily unavailable$")
+                             "|^(pid=.* )?cannot run cat now: Resource temporarily unavailable; connections wait$")
         # More than once only where something went well in between.
         assert len(server.lines("warning")) <= 16
