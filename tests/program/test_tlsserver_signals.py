@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from harness import ABLE, LIMIT, Blob, Fifo, alive, children, python, status_of, survivors, wait_for
+from harness import ABLE, LIMIT, Blob, Fifo, alive, children, python, status_of, survivors, wait_for, wire_end
 from server import TLSSERVER, Server, echoed, leave, many, refused, serving
 
 
@@ -211,7 +211,7 @@ def test_engine_is_killed_in_its_handshake(pki, version):
     with serving(pki, ["cat"]) as server:
         client = server.begin(version)
         os.kill(server.engine(client), signal.SIGKILL)
-        assert client.read_all() == b""
+        assert wire_end(client.sock) == "reset"
         server.warning(f"peer={client.peername} engine died")
         assert server.event("end", peer=client.peername)["code"] == "98"
 
