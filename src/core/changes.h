@@ -11,7 +11,7 @@
 #include <stdbool.h>
 
 /* The most that the changes of one rule take, each with its NUL. */
-#define CHANGES_MAX (64 * 1024)
+#define CHANGES_MAX 65536
 
 /*
  * n bytes of texts, each with a NUL: "NAME=value" sets a variable, "NAME" takes

@@ -108,7 +108,7 @@ count(const struct changes *changes)
 {
 	size_t n = 0;
 
-	for (size_t at = 0; changes && at < changes->n; at += strlen(changes->text + at) + 1)
+	for (size_t at = 0; at < changes->n; at += strlen(changes->text + at) + 1)
 		n++;
 	return n;
 }
@@ -117,7 +117,7 @@ count(const struct changes *changes)
 static char **
 apply(char **plan, char **end, const struct changes *changes)
 {
-	for (size_t at = 0; changes && at < changes->n; at += strlen(changes->text + at) + 1) {
+	for (size_t at = 0; at < changes->n; at += strlen(changes->text + at) + 1) {
 		char *change = changes->text + at;
 
 		if (reserved(change))
@@ -133,10 +133,13 @@ char **
 environment_plan(char *const old[], const struct session *session, const struct ucspi *tcp, const char *local_name,
     bool keep, const struct changes *changes)
 {
+	static const struct changes none = {0};
 	struct written w[WRITTEN];
 	size_t n = list_session(session, w), inherited = 0, most, text = 0;
 	char **plan, *p, **next;
 
+	if (!changes)
+		changes = &none;
 	if (tcp)
 		n += list_tcp(tcp, local_name, w + n);
 	while (old[inherited])

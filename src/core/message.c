@@ -160,7 +160,7 @@ message_refused(unsigned char *out, uint64_t number, const char *text)
 
 	out[0] = MSG_REFUSED;
 	put64(out + 1, number);
-	memcpy(out + 1 + 8, text, n);
+	memcpy(out + 1 + 8, text, n); /* NOLINT(bugprone-not-null-terminated-result): it ends with the packet */
 	return (long)(1 + 8 + n);
 }
 

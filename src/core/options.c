@@ -291,16 +291,14 @@ parse_place(struct config *config, const char *what, char *const **argv, struct 
 static int
 parse_host(struct config *config, char *const **argv, struct fault *f)
 {
-	const char *host = **argv;
-
 	if (parse_place(config, "host", argv, f) < 0)
 		return -1;
-	if (config->servername[0] || certifiable(host, config->servername))
+	if (config->servername[0] || certifiable(config->host, config->servername))
 		return 0;
 	if (config->verify == VERIFY_NONE || config->any_name)
 		return 0;
-	return fault_set(
-	    f, FAULT_USAGE, "no certificate can name the host \"%s\": use -k to say which name it must bear", host);
+	return fault_set(f, FAULT_USAGE,
+	    "no certificate can name the host \"%s\": use -k to say which name it must bear", config->host);
 }
 
 static int

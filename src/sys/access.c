@@ -106,7 +106,7 @@ add_variable(const struct rule *r, int env, const char *name, struct changes *ch
 	fds_close(&fd);
 	if (n < 0)
 		return fail(r, name, error, f);
-	if (n > CHANGES_MAX)
+	if ((size_t)n > (size_t)CHANGES_MAX)
 		return fault_set(f, FAULT_USAGE, "access rule %s: %s: larger than 64 KiB", r->key, name);
 	if (changes_add(changes, name, (struct span){content, (size_t)n}, f) < 0)
 		return fault_set(f, f->code, "access rule %s: %s", r->key, f->text);

@@ -45,7 +45,11 @@ int
 channel_send_fds(int fd, const unsigned char *message, size_t n, const int *fds, size_t fds_n)
 {
 	union control control = {.room = {0}};
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)message, .iov_len = n};
+	union {
+		const unsigned char *in;
+		void *base;
+	} bytes = {.in = message}; /* which sendmsg(2) only reads */
+	struct iovec iov = {.iov_base = bytes.base, .iov_len = n};
 	struct msghdr header = {.msg_iov = &iov,
 	    .msg_iovlen = 1,
 	    .msg_control = &control,

@@ -106,8 +106,10 @@ rehearse(struct generation *g, struct signer *asking)
 		client = engine_open(context, &f);
 		server = engine_open(g->context, &f);
 	}
-	while (client && server && (carry(client, server) | carry(server, client)))
-		;
+	for (bool moved = client && server; moved;) {
+		moved = carry(client, server);
+		moved = carry(server, client) || moved;
+	}
 	engine_free(client);
 	engine_free(server);
 	engine_context_free(context);

@@ -130,8 +130,8 @@ listen_place(const struct listening *l, char ip[UCSPI_IP], char port[UCSPI_PORT]
 	union endpoint e = {.any = {0}};
 	socklen_t n = sizeof e;
 
-	strcpy(ip, "unknown");
-	strcpy(port, "0");
+	(void)snprintf(ip, UCSPI_IP, "unknown");
+	(void)snprintf(port, UCSPI_PORT, "0");
 	if (l->n == 0 || getsockname(l->fd[0], &e.any, &n) < 0 ||
 	    (e.any.sa_family != AF_INET && e.any.sa_family != AF_INET6))
 		return;

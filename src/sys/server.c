@@ -383,7 +383,7 @@ start(struct fault *f)
 	/* One more than may be used: an engine's end is reaped a moment later. */
 	if (links_make(2 * ((size_t)c->connections + (size_t)c->spare) + 16, f) < 0)
 		return -1;
-	server.children = serving_own_memory(PIDS * sizeof(*server.children), f);
+	server.children = serving_own_memory(PIDS * sizeof(struct child *), f);
 	server.clients = serving_own_memory(clients_size((size_t)c->connections + 1), f);
 	if (!server.children || !server.clients)
 		return -1;

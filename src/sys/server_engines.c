@@ -92,7 +92,7 @@ spare_add(void)
 		(void)fault_set(&f, FAULT_SYSTEM, "no signer is ready");
 	else
 		(void)start_engine(l, signer, &f);
-	if (f.code != FAULT_NONE) {
+	if (!l || f.code != FAULT_NONE) {
 		if (l)
 			link_give(l);
 		serving_back_off(f.text, AGAIN_MS);

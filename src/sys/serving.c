@@ -18,7 +18,7 @@ struct server server;
 /* -- sources ------------------------------------------------------------- */
 
 int
-serving_watch(struct source *s, int kind, int fd, unsigned events)
+serving_watch(struct source *s, enum source_kind kind, int fd, unsigned events)
 {
 	struct epoll_event e = {.events = events, .data.ptr = s};
 
@@ -131,7 +131,7 @@ link_retime(struct link *l)
 }
 
 void
-link_add_child(struct link *l, struct child *c, int kind, pid_t pid)
+link_add_child(struct link *l, struct child *c, enum child_kind kind, pid_t pid)
 {
 	struct child **chain = &server.children[pid % PIDS];
 

@@ -32,9 +32,11 @@ enum {
 	SPARES_LOST = 3,   /* engines in a row that may end by themselves before that is a reason to wait */
 };
 
+enum source_kind { SOURCE_LISTENER, SOURCE_CHANNEL, SOURCE_LOOKUP, SOURCE_SIGNER };
+
 /* What an event of the epoll set is about. */
 struct source {
-	enum { SOURCE_LISTENER, SOURCE_CHANNEL, SOURCE_LOOKUP, SOURCE_SIGNER } kind;
+	enum source_kind kind;
 	int fd;
 };
 
@@ -46,9 +48,11 @@ enum stage {
 	STAGE_OVER,	 /* nothing of it runs any more; freed behind the events that are being looked at */
 };
 
+enum child_kind { CHILD_ENGINE, CHILD_PROG, CHILD_LOOKUP };
+
 /* A process of a link's, by its pid. */
 struct child {
-	enum { CHILD_ENGINE, CHILD_PROG, CHILD_LOOKUP } kind;
+	enum child_kind kind;
 	pid_t pid;
 	struct link *link;
 	struct child *next; /* of its chain */
@@ -137,7 +141,7 @@ bool serving_interrupted(void);
 /* -- serving.c --------------------------------------------------------------- */
 
 /* Has the loop wait for fd. Returns 0, or -1 with errno. */
-int serving_watch(struct source *s, int kind, int fd, unsigned events);
+int serving_watch(struct source *s, enum source_kind kind, int fd, unsigned events);
 
 /* No longer; before fd is closed. */
 void serving_forget(struct source *s);
@@ -167,7 +171,7 @@ void link_retime(struct link *l);
 void link_untime(struct link *l);
 
 /* A process belongs to the link, until it is reaped: then it is taken out. NULL: nobody's. */
-void link_add_child(struct link *l, struct child *c, int kind, pid_t pid);
+void link_add_child(struct link *l, struct child *c, enum child_kind kind, pid_t pid);
 struct child *link_take_child(pid_t pid);
 
 /* Acts on each link that has an engine or a prog, once; what is done ends none at once. */

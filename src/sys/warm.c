@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -61,17 +62,17 @@ note_data(char *begin, size_t n, size_t page)
 static void
 take_mapping(int mem, const char *line, size_t page)
 {
-	unsigned long begin, end;
-	char rights[5], path[2] = "";
-	char *at;
+	char *next, *begin;
+	unsigned long from = strtoul(line, &next, 16), to = *next == '-' ? strtoul(next + 1, &next, 16) : 0;
 
-	if (sscanf(line, "%lx-%lx %4s %*s %*s %*s %1s", &begin, &end, rights, path) < 3 || rights[3] != 'p')
+	/* " rw-p": readable, writable, executable, private */
+	if (to <= from || strlen(next) < 5 || next[4] != 'p')
 		return;
-	at = (char *)(uintptr_t)begin;
-	if (rights[1] == 'w')
-		note_data(at, end - begin, page);
-	else if (rights[0] == 'r' && path[0] == '/')
-		own_a_page(mem, at);
+	begin = (char *)from; /* NOLINT(performance-no-int-to-ptr) */
+	if (next[2] == 'w')
+		note_data(begin, to - from, page);
+	else if (next[1] == 'r' && strchr(next, '/'))
+		own_a_page(mem, begin);
 }
 
 void
@@ -95,9 +96,10 @@ warm_parent(void)
 void
 warm_child(void)
 {
-	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), here = (uintptr_t)__builtin_frame_address(0) / page * page;
+	char *here = __builtin_frame_address(0);
 
-	(void)madvise((void *)(here - STACK_BELOW), STACK_BELOW + STACK_ABOVE, MADV_POPULATE_WRITE);
+	here -= (uintptr_t)here % (uintptr_t)sysconf(_SC_PAGESIZE);
+	(void)madvise(here - STACK_BELOW, STACK_BELOW + STACK_ABOVE, MADV_POPULATE_WRITE);
 	for (size_t i = 0; i < data_n; i++)
 		(void)madvise(data[i].begin, data[i].n, MADV_POPULATE_WRITE);
 }

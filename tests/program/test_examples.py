@@ -130,7 +130,8 @@ def test_the_s6_service(etc, pki, tmp_path):  # noqa: F811
     (service / "run").write_text(example("s6/my-server/run", swaps))
     log = tmp_path / "log"
     with open(log, "w") as out, running(["s6-supervise", service], stdout=out, env=environment()) as supervisor:
-        wait_for(lambda: subprocess.run(["s6-svok", service]).returncode == 0, "s6-supervise")
+        wait_for(lambda: subprocess.run(["s6-svstat", service], stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL).returncode == 0, "s6-supervise")
         s6("s6-svwait", "-U", "-t", str(int(LIMIT * 1000)), service)
         pid = int(s6("s6-svstat", "-o", "pid", service))
         port = port_in(log)
