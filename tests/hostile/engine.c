@@ -25,7 +25,7 @@
 static const struct {
 	const char *name;
 	enum message_type type;
-} plain[] = {{"ask", MSG_ASK}, {"run", MSG_RUN}, {"unknown", 99}};
+} plain[] = {{"ask", MSG_ASK}, {"run", MSG_RUN}, {"ready", MSG_READY}, {"unknown", 99}};
 
 /* Whether the monitor expects that the peer was verified. */
 static bool verifies;
@@ -178,19 +178,51 @@ wait_for(enum message_type type, int channel)
 	} while (n >= 0 && (n != 1 || m[0] != type));
 }
 
+/*
+ * A super-server's engine first says that it is ready, or else what $EARLY
+ * has, and then waits for its connection. Returns that, or -1.
+ */
+static int
+wait_for_connection(int channel)
+{
+	static unsigned char m[MESSAGE_MAX];
+	const char *early = getenv("EARLY");
+	char *words = strdup(early ? early : "ready");
+	struct pollfd p = {.fd = channel, .events = POLLIN};
+	int came[CHANNEL_FDS];
+	long n;
+
+	for (char *word = words ? strtok(words, " ") : NULL; word; word = strtok(NULL, " ")) {
+		if (strcmp(word, "close") == 0)
+			(void)shutdown(channel, SHUT_RDWR);
+		else
+			say(channel, word);
+	}
+	free(words);
+	while ((n = channel_receive_fds(channel, m, came)) == 0)
+		(void)poll(&p, 1, -1);
+	if (n < 0)
+		for (;;)
+			(void)pause();
+	return came[0];
+}
+
 _Noreturn void
 worker_run(struct engine_context *context, const struct loop_fds *fds, const struct config *config,
     const struct privileges *privileges, const sigset_t *mask, pid_t parent, int64_t start)
 {
 	const char *hostile = getenv("HOSTILE");
 	char *words = strdup(hostile ? hostile : "");
-	int channel = fds->channel;
+	int channel = fds->channel, wire = fds->wire_out;
 
 	verifies = config->verify == VERIFY_REQUIRED;
 	(void)context, (void)privileges, (void)mask, (void)parent, (void)start;
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* tests leave nothing behind */
 	fds_close_others((int[]){fds->prog_in, fds->prog_out, channel, fds->signer, fds->wire_in, fds->wire_out}, 6);
-	wait_for(MSG_START, channel);
+	if (config->program == TLSSERVER)
+		wire = wait_for_connection(channel);
+	else
+		wait_for(MSG_START, channel);
 	for (char *word = words ? strtok(words, " ") : NULL; word; word = strtok(NULL, " ")) {
 		if (strcmp(word, "flood") == 0)
 			flood(channel);
@@ -199,11 +231,11 @@ worker_run(struct engine_context *context, const struct loop_fds *fds, const str
 		else if (strcmp(word, "wait") == 0)
 			wait_for(MSG_STOP, channel);
 		else if (strncmp(word, "sign-", 5) == 0)
-			ask_signature(word + 5, fds->signer, fds->wire_out);
+			ask_signature(word + 5, fds->signer, wire);
 		else
 			say(channel, word);
 	}
-	(void)!write(fds->wire_out, "done", 4);
+	(void)!write(wire, "done", 4);
 	for (;;)
 		(void)pause();
 }
