@@ -187,7 +187,7 @@ def taken_over(pki, double, env, prog=("cat",), options=("--linger=0",), **kw):
     with Server(pki, list(prog), list(options), program=[os.path.join(FOLDER, f"s6-tlsserver-{double}")],
                 env=env, **kw) as server:
         yield server
-        server.proc.send_signal(signal.SIGQUIT)
+        server.proc.send_signal(signal.SIGABRT)
         assert server.wait(LIMIT / 2) == 0
         wait_for(lambda: not survivors(server.pid), "the last process")
 
