@@ -128,6 +128,7 @@ class Server:
 
     def connect(self, source=None, host=None):
         sock = socket.create_connection((host or self.host, self.port), LIMIT, source and (source, 0))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is sent behind a handshake goes out at once
         return sock
 
     def begin(self, version=None, source=None, host=None, **kw):
