@@ -7,6 +7,7 @@ about. What is a warning has to be taken by the test with warning(): any other f
 import contextlib
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -18,6 +19,8 @@ TLSSERVER = os.path.join(os.path.dirname(PROGRAM), "s6-tlsserver")
 
 # How many of what a test takes long to do many times: all of them where there is time for it.
 LONG = "S6_TLSD_LONG" in os.environ
+if LONG:
+    resource.setrlimit(resource.RLIMIT_NOFILE, [resource.getrlimit(resource.RLIMIT_NOFILE)[1]] * 2)
 
 
 def many(long, short):

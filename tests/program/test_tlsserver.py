@@ -16,8 +16,7 @@ import time
 import pytest
 
 from apart import Dns, apart, command
-from harness import (LIMIT, SANITIZED, Client, Fifo, alive, children, minimal_environment, python, status_of, wait_for,
-                     wait_quiet)
+from harness import LIMIT, SANITIZED, Client, Fifo, children, python, status_of, wait_for, wait_quiet
 from server import TLSSERVER, Server, echoed, leave, refused, serving
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only root has privileges to drop")
@@ -459,7 +458,6 @@ def test_verbosity(pki, option):
         while client.recv(100):
             pass
         client.close()
-        assert server.ask is not None
         done = server.client()
         leave(done)
         server.proc.terminate()
@@ -632,8 +630,8 @@ def test_handshake_timeout(pki, version, sent):
         hello = client.outbound.read()
         client.sock.sendall({"nothing": b"", "half": hello[:len(hello) // 2], "hello": hello}[sent])
         end = server.event("end", peer=client.peername)
-        assert (end["code"], end["how"]) == ("98", "timeout") or end["code"] == "98"
-        server.warning(f"peer={client.peername} .*timeout|peer={client.peername} .*handshake")
+        assert end["code"] == "98"
+        server.warning(f"peer={client.peername} .*handshake")
         assert not [f for f in server.events("start") if "prog" in f]
         after = server.client(version)
         leave(after)
@@ -801,7 +799,7 @@ def test_names_that_take_long(pki, names):
         with serving(pki, TELL, ["-h", "-t100000"]) as server:
             slow = server.client(source="127.0.0.2")
             assert told(server, source="127.0.0.3")["env"]["TCPREMOTEHOST"] == "quick.example"
-            assert select.select([slow.sock], [], [], 0)[0] == [] or not server.events("end", peer=slow.peername)
+            assert not server.events("start", peer=slow.peername)
             slow.reset()
             server.warning(f"peer={slow.peername} ")
             server.event("end", peer=slow.peername)

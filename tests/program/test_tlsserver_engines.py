@@ -2,16 +2,13 @@
 
 import contextlib
 import os
-import resource
 import signal
-import subprocess
-import tempfile
 
 import pytest
 
-from harness import (ABLE, LIMIT, PROGRAM, SANITIZED, VERSIONS, Client, alive, children, minimal_environment, status_of,
-                     survivors, wait_for, wait_quiet)
-from server import TLSSERVER, Server, echoed, leave, many, refused, serving
+from harness import (ABLE, LIMIT, PROGRAM, SANITIZED, VERSIONS, children, status_of, survivors, wait_for,
+                     wait_quiet)
+from server import Server, echoed, leave, many, refused, serving
 from test_sandbox import ATTEMPTS, IDS, NEEDS_ABI, lacking, landlock_abi, limits, sealed
 from test_secrets import secrets_of, seen
 

@@ -5,7 +5,6 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import tempfile
 import threading
 
