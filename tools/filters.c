@@ -117,6 +117,8 @@ allow_socket(scmp_filter_ctx c)
 	rule(c, SCMP_ACT_ALLOW, "ioctl", 1, &unsent);
 	allow_pair(c, "setsockopt", SOL_SOCKET, SO_LINGER);
 	allow_pair(c, "setsockopt", IPPROTO_TCP, TCP_QUICKACK);
+	allow_pair(c, "setsockopt", IPPROTO_TCP, TCP_NODELAY);
+	allow_pair(c, "getsockopt", IPPROTO_TCP, TCP_NODELAY);
 	allow_pair(c, "getsockopt", SOL_SOCKET, SO_LINGER);
 	allow_pair(c, "getsockopt", SOL_SOCKET, SO_TYPE);
 }

@@ -122,6 +122,7 @@ report_up(struct loop *l)
 
 	engine_wipe(l->engine);
 	fds_close(&l->signer);
+	wire_relax(&l->wire);
 	wire_acknowledge(&l->wire);
 	if (engine_session(l->engine, &session, &f) < 0) {
 		tell_fault(l, &f);
@@ -592,6 +593,7 @@ loop_run(struct engine *e, const struct loop_fds *fds, const struct config *conf
 
 	l.relay = relay_start(config->close != CLOSE_FIN, config->close == CLOSE_NOTIFY_HALF, config->enforce);
 	wire_open(&l.wire, fds->wire_in, fds->wire_out);
+	wire_hurry(&l.wire);
 	while (l.relay.stage != RELAY_ENDED)
 		turn(&l);
 	fds_close(&l.prog_in);

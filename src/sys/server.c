@@ -225,7 +225,7 @@ hear_spare(struct link *l)
 	if (n > 0 && message_read_fault((struct span){message, (size_t)n}, &f) == 0) {
 		if (server.starting)
 			server.fault = f;
-		else
+		else if (server.spares_lost == 0)
 			monitor_fail(&l->monitor, f.code, f.text);
 	}
 	serving_forget(&l->channel); /* its end comes next */

@@ -118,6 +118,7 @@ begin(struct link *l, const struct ucspi *u, const unsigned char *key)
 	server.live++;
 	server.handshakes++;
 	server.spares_lost = 0;
+	server.troubled = server.put_off > 0;
 	serving_tell_status();
 	serving_speak_of(l);
 	log_line(LOG_LEVEL_DEBUG, "event=accept local=%s port=%s", u->local_ip, u->local_port);

@@ -99,7 +99,6 @@ spare_add(void)
 		server.scarce_until = clock_ms() + SCARCE_MS;
 		return false;
 	}
-	server.troubled = false;
 	l->monitor.owner = &spare_owner;
 	l->engine = l->monitor.engine;
 	l->signer = signer;

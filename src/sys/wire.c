@@ -67,6 +67,30 @@ wire_write(const struct wire *w, const void *buf, size_t n)
 	return write(w->out, buf, n < PIPE_BUF ? n : PIPE_BUF);
 }
 
+static int
+set_nodelay(const struct wire *w, int on)
+{
+	return setsockopt(w->out, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+void
+wire_hurry(struct wire *w)
+{
+	int on = 0;
+	socklen_t n = sizeof on;
+
+	w->hurried = w->out_socket && getsockopt(w->out, IPPROTO_TCP, TCP_NODELAY, &on, &n) == 0 && !on &&
+		     set_nodelay(w, 1) == 0;
+}
+
+void
+wire_relax(struct wire *w)
+{
+	if (w->hurried)
+		(void)set_nodelay(w, 0);
+	w->hurried = false;
+}
+
 void
 wire_acknowledge(const struct wire *w)
 {

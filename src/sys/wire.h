@@ -16,6 +16,7 @@ struct wire {
 	bool in_socket, out_socket;
 	bool guarded;	     /* the socket is set so that any close of it is a reset */
 	struct linger found; /* how it was set before */
+	bool hurried;	     /* TCP_NODELAY is set, and was not before */
 };
 
 /* Takes over the two descriptors. Until wire_fin or wire_close, a death of this process resets the connection. */
@@ -27,6 +28,14 @@ void wire_open(struct wire *w, int in, int out);
  */
 ssize_t wire_read(const struct wire *w, void *buf, size_t n);
 ssize_t wire_write(const struct wire *w, const void *buf, size_t n);
+
+/*
+ * Has each write leave at once: the records of a flight may come one by one,
+ * and the second would wait for the peer to acknowledge the first (RFC 896).
+ * And back to how it was.
+ */
+void wire_hurry(struct wire *w);
+void wire_relax(struct wire *w);
 
 /*
  * Acknowledges at once what was read. A peer that sends a little and then a

@@ -483,7 +483,8 @@ def test_nodelay(pki, tmp_path, options, expected):
         assert server.ask() == b"hi\n"
         os.kill(int(server.event("start")["pid"]), signal.SIGTERM)
         server.wait()
-    assert ("TCP_NODELAY" in trace.read_text()) == expected
+    told = re.findall(r"TCP_NODELAY, \[(\d)\]", trace.read_text())
+    assert (told[-1] if told else "0") == str(int(expected))
 
 
 # -- how many ----------------------------------------------------------------------------
@@ -747,9 +748,9 @@ def test_rules_by_name(pki, names, rules):
         assert server.ask(source="127.0.0.5") == b"bad.example.org five\n"
         for source in "127.0.0.3", "127.0.0.4", "127.0.0.6":
             client = server.begin(source=source)
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(OSError):
                 client.handshake()
-            assert client.read_all() == b""
+                assert client.read_all() == b""
             client.close()
             assert server.event("refused", peer=client.peername)["why"] == "no access rule allows it"
         server.at_rest()
