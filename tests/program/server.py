@@ -60,7 +60,7 @@ class Server:
         return os.pread(self.log.fileno(), 1 << 26, 0).decode()
 
     def lines(self, kind=None):
-        """Its lines so far, but for what kernel, sanitizer or backend withhold from security; of a kind: without the prefix."""
+        """Its lines so far, of a kind, without their prefixes; not those that are about what security there is."""
         found = re.findall(r"^s6-tlsserver: (\w+): (.*)\n", self.text(), flags=re.M)
         found = [(k, text) for k, text in found if not (k == "info" and "event=" not in text and "status:" not in text)]
         return [text for k, text in found if kind in (None, k)]

@@ -62,7 +62,8 @@ def test_variables(pki, version):
             "TCPREMOTEPORT": str(port), "TCPCONNNUM": "1", "SSL_PROTOCOL": f"TLSv{version}",
             "SSL_TLS_SNI_SERVERNAME": "localhost", "OTHER": "inherited"}
         assert env.pop("SSL_CIPHER").startswith("TLS_")
-        assert not [name for name in env if name.startswith(("TCP", "SSL", "TLS", "KEY", "CERT", "CA", "LISTEN", "NOTIFY"))]
+        ours = "TCP", "SSL", "TLS", "KEY", "CERT", "CA", "LISTEN", "NOTIFY"
+        assert not [name for name in env if name.startswith(ours)]
         client.close()
 
 
@@ -351,7 +352,8 @@ def activated(*sockets):
 
 def test_sockets_of_a_service_manager(pki):
     """LISTEN_FDS: two of them, of both families; prog gets neither the sockets nor the variables."""
-    with socket.create_server(("127.0.0.1", 0)) as four, socket.create_server(("::1", 0), family=socket.AF_INET6) as six:
+    with (socket.create_server(("127.0.0.1", 0)) as four,
+          socket.create_server(("::1", 0), family=socket.AF_INET6) as six):
         env = {"LISTEN_FDS": "2", "LISTEN_FDNAMES": "a:b"}
         with serving(pki, TELL, where=(), env=env, **activated(four, six)) as server:
             assert server.port == four.getsockname()[1]
@@ -442,7 +444,8 @@ def test_lines_of_a_connection(pki, version):
         end = server.event("end")
         lines = wait_for(lambda: len(server.lines()) == 5 and server.lines(), "five lines")
         pid = end["pid"]
-        assert re.fullmatch(rf"event=start pid={server.pid} local=127\.0\.0\.1 port={server.port} connections=9", lines[0])
+        place = rf"local=127\.0\.0\.1 port={server.port}"
+        assert re.fullmatch(rf"event=start pid={server.pid} {place} connections=9", lines[0])
         assert lines[1] == "status: 1/9" and lines[4] == "status: 0/9"
         about = f"pid={pid} peer={client.peername} "
         assert lines[2].startswith(f"{about}event=handshake protocol=TLSv{version} cipher=TLS_")
@@ -548,7 +551,7 @@ def test_a_connection_counts_from_accept(pki):
 
 
 def test_connections_of_one_client(pki):
-    """Those beyond -C are closed at once, told of at -v; those of others are not, and TCPCONNNUM says how many there are."""
+    """Those beyond -C are closed at once, told of at -v; others' are not. TCPCONNNUM says how many there are."""
     with serving(pki, ["sh", "-c", "echo $TCPCONNNUM; exec cat"], ["-C2"]) as server:
         first, second = server.client(), server.client()
         assert (first.read_exactly(2), second.read_exactly(2)) == (b"1\n", b"2\n")

@@ -114,7 +114,8 @@ def test_both_ways_at_once(pki, small, version):
 def test_answer_after_half_close(pki, tmp_path, small, version):
     """A FIN in mid-request: prog reads EOF, and its whole reply, later, in pieces, is still sent."""
     go = Fifo(tmp_path / "go")
-    prog = ["sh", "-c", 'cat >/dev/null; read _ <"$0"; head -c 1000000 "$1"; tail -c +1000001 "$1"', go.path, small.path]
+    text = 'cat >/dev/null; read _ <"$0"; head -c 1000000 "$1"; tail -c +1000001 "$1"'
+    prog = ["sh", "-c", text, go.path, small.path]
     with serving(pki, prog) as server:
         client = server.client(version)
         client.send(b"request")
@@ -250,7 +251,8 @@ def test_client_that_does_not_read(pki, small, version):
         assert code_of(server, slow) == "0"
 
 
-@pytest.mark.parametrize("junk", [b"GET / HTTP/1.0\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", bytes(1000), b"\x16\x03\x01\xff\xff"])
+@pytest.mark.parametrize("junk", [b"GET / HTTP/1.0\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", bytes(1000),
+                                  b"\x16\x03\x01\xff\xff"])
 def test_no_tls(pki, junk):
     """What is no TLS is over with one short line, 98, and no prog."""
     with serving(pki, ["sh", "-c", "echo prog ran >&2"], ["--linger=500"]) as server:

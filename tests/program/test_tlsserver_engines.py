@@ -137,7 +137,6 @@ def test_no_key_is_left_of_an_earlier_pair(pki, tmp_path):
         leave(client)
         server.at_rest()
         wait_for(lambda: len(server.spares()) == 2, "spare engines")
-        wait_for(lambda: len(children(server.pid)) == 2 + len(server.signers()) or not ABLE.signs_elsewhere, "old signers to end")
 
         def holders(identity):
             return [pid for pid in [server.pid, *children(server.pid)] if seen(pid, secrets_of(identity))]
@@ -233,13 +232,14 @@ def test_attempt_is_deadly(pki, what):
 @pytest.mark.parametrize("who", VICTIMS)
 @pytest.mark.parametrize("what", ["kill", "ptrace", "mem", "readv"])
 def test_attempt_on_others(pki, who, what):
-    """Neither the listener nor another engine or signer is in reach, behind the filter or, where there is none, without."""
+    """Neither the listener nor another engine or signer is in reach, with the filter and without."""
     with victim(pki, who) as pid:
         with taken_over(pki, "prisoner", IDS | {"PRISONER": what, "VICTIM": pid}) as server:
             assert attempt(server) == f"engine died (signal {signal.SIGSYS:d})"
         if landlock_abi() < NEEDS_ABI.get(what, 1):
             return
-        with taken_over(pki, "prisoner", IDS | {"PRISONER": what, "VICTIM": pid}, preexec_fn=lacking("seccomp")) as server:
+        env = IDS | {"PRISONER": what, "VICTIM": pid}
+        with taken_over(pki, "prisoner", env, preexec_fn=lacking("seccomp")) as server:
             assert attempt(server) == f"{what}: {ATTEMPTS[what][0]}"
 
 
@@ -338,11 +338,14 @@ def test_engine_that_is_bad_before_it_is_ready(pki, words):
 
 
 @DOUBLES
-@pytest.mark.parametrize("words", ["unknown", "up", "end", "fault", "close", "long", "ready"])
+@pytest.mark.parametrize("words", ["unknown", "fault", "close", "ready"])
 def test_engine_that_is_bad_without_a_connection(pki, words):
-    """It is replaced, not more often than every second, which is told once; the server hears, and ends when it is told."""
+    """It is replaced, a few times at once and then not more often than every second; that is said once."""
     with taken_over(pki, "hostile", {"EARLY": f"ready {words}"}) as server:
         server.event("exit")
         wait_quiet(server.pid)
-        assert len(server.lines("warning")) <= 3
-        assert len(server.events("fork")) < 10
+        few = len(server.events("fork"))
+        assert few < 10
+        wait_for(lambda: len(server.events("fork")) >= few + 4, "it to be tried again, twice")
+        told = [line for line in server.lines("warning") if "engines end before they have a connection" in line]
+        assert len(told) == 1

@@ -109,7 +109,8 @@ def test_clients_that_fail(pki):
                 client.tls.do_handshake()
             hello = client.outbound.read()
             client.close()
-            for sent in b"", hello[:1], hello[:7], hello[:len(hello) // 2], hello, b"GET / HTTP/1.0\r\n\r\n", bytes(100):
+            pieces = [hello[:n] for n in (0, 1, 7, len(hello) // 2, len(hello))]
+            for sent in *pieces, b"GET / HTTP/1.0\r\n\r\n", bytes(100):
                 for reset in False, True:
                     client = server.begin()
                     client.sock.sendall(sent)

@@ -1,4 +1,4 @@
-"""s6-tlsserver: what it does when it is told to end, when something of it is killed, and when the system has no room."""
+"""s6-tlsserver: when it is told to end, when something of it is killed, and when the system has no room."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from harness import ABLE, LIMIT, Blob, Fifo, alive, children, python, status_of, survivors, wait_for, wire_end
+from harness import ABLE, LIMIT, Blob, Fifo, alive, python, survivors, wait_for, wire_end
 from server import TLSSERVER, Server, echoed, leave, many, refused, serving
 
 
@@ -304,7 +304,8 @@ def test_kills_under_load(pki):
         # A signer that is killed may have been about to answer as many as there are clients.
         assert len(failed) <= killed * len(threads), failed
         server.at_rest()
-        server.pass_over("a signer died; another|engine died|engines end before|there is no engine|signature|no signer is"
+        server.pass_over("a signer died; another|engine died|engines end before|there is no engine|signature"
+                         "|no signer is"
                          "|TLS failed|a signer takes no engine")
         for _ in range(5):
             assert len(server.ask()) == size
@@ -333,7 +334,8 @@ def test_too_few_descriptors(pki):
     """A limit that is too low for -c is told of at the start."""
     code, message = refused(pki, ["-c1000"], preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)))
     assert code == 111
-    assert message.startswith("-c 1000 needs ") and message.endswith(" open files, and the limit (RLIMIT_NOFILE) is 100")
+    assert message.startswith("-c 1000 needs ")
+    assert message.endswith(" open files, and the limit (RLIMIT_NOFILE) is 100")
 
 
 def test_soft_limit_is_raised(pki):
