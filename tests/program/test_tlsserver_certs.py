@@ -235,7 +235,7 @@ def let_in(server, identity, version=None):
     with contextlib.suppress(ssl.SSLError, ConnectionError):
         client.handshake()
         client.fin()
-    client.read_all()
+        client.read_all()
     client.close()
     end = server.event("end", peer=client.peername)
     if end["code"] != "0":
