@@ -141,6 +141,17 @@ class Server:
         self.clients.append(client)
         return client
 
+    def knock(self, source="127.0.0.1", host=None):
+        """A connection that must be closed, or reset, before a byte is said; what it is called."""
+        with socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET) as sock:
+            sock.settimeout(LIMIT)
+            sock.bind((source, 0))
+            name = "{}:{}".format(*sock.getsockname())
+            with contextlib.suppress(ConnectionError):
+                sock.connect((host or self.host, self.port))
+                assert sock.recv(1) == b""
+            return name
+
     def client(self, version=None, **kw):
         """A client whose handshake is done."""
         return self.begin(version, **kw).handshake()
