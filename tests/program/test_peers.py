@@ -92,7 +92,16 @@ def test_gnutls_cli_reads_a_reply(pki, blob, tmp_path, version):
     """gnutls-cli finds the reply whole and the connection properly terminated, as -S promises."""
     reply = tmp_path / "reply"
     reply.write_text(blob.data[:150_000].hex())
-    output = run(pki, gnutls_cli(pki, version, tmp_path / "log"), ["cat", str(reply)], ["-S"])
+    with connecting(gnutls_cli(pki, version, tmp_path / "log"), **PIPES) as (client, server):
+        with Tlsd(pki, ["cat", str(reply)], ["-S"], stdin=server, stdout=server) as tlsd:
+            server.close()
+            # The end of its input is its close_notify, which some backends answer at once.
+            output = client.stdout.read(reply.stat().st_size)
+            client.stdin.close()
+            client.stdin = None
+            assert client.stdout.read() == b""
+            assert client.wait(LIMIT) == 0
+            assert (tlsd.wait(), tlsd.stderr()) == (0, "")
     assert output.decode() == reply.read_text()
     assert "non-properly terminated" not in (tmp_path / "log").read_text()
 
