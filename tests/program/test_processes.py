@@ -478,6 +478,21 @@ def test_signal_to_the_monitor(pki, version, number):
         wait_for(lambda: not survivors(tlsd.pid), "prog's end")
 
 
+def ignore_hangup():
+    """For Tlsd's preexec: as nohup starts a program."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def test_signal_that_was_ignored_at_the_start(pki, version):
+    """It stays ignored, as nohup wants it; others are heeded."""
+    with session(pki, ["cat"], version=version, preexec=ignore_hangup) as (tlsd, client):
+        os.kill(tlsd.pid, signal.SIGHUP)
+        client.send(b"x")
+        assert client.read_exactly(1) == b"x"
+        os.kill(tlsd.pid, signal.SIGTERM)
+        assert tlsd.wait() == -signal.SIGTERM
+
+
 def test_signal_ends_the_network_at_once(pki, version):
     """After a signal the peer sees the end at once, however long it might be waited for: no reply is left to save."""
     with in_session(pki, ["cat"], ["--linger=600000"], version) as (tlsd, client):

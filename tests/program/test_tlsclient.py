@@ -657,3 +657,24 @@ def test_terminals_stand_in_is_killed(pki):
         assert server.read_all() == b""
         server.close()
         assert client.wait() == 137
+
+
+def test_terminal_leaves_a_socket_that_others_write_to(pki):
+    """Where messages go to the same socket as stdout, the server's end is not that of the socket."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(LIMIT)
+    shell = ["sh", "-c", '"$@"; echo "code $?"', "sh", TLSCLIENT, "-H", "127.0.0.1", "{port}"]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        words = [word.replace("{port}", str(listener.getsockname()[1])) for word in shell]
+        proc = subprocess.Popen(words, env=minimal_environment(CAFILE=pki.cafile), stdin=subprocess.DEVNULL,
+                                stdout=theirs, stderr=theirs)
+        theirs.close()
+        with listener.accept()[0] as sock:
+            server = Client(sock, pki).handshake()
+            server.send(b"bye\n")
+            server.fin()
+            assert server.read_all() == b""
+        assert proc.wait(LIMIT) == 0
+        text = b"".join(iter(lambda: ours.recv(100), b""))
+    ours.close()
+    assert text == b"bye\ncode 0\n"
