@@ -28,21 +28,38 @@ refuse(struct link *l, const char *why)
 	(void)kill(l->engine, SIGKILL);
 }
 
+/* What a rule says of prog's environment goes to memory that no child gets, as the rest of a link. */
+static bool
+keep_changes(struct link *l, struct changes *changes)
+{
+	struct fault f;
+	char *own = changes->n > 0 ? serving_own_memory(changes->n, &f) : NULL;
+	bool kept = changes->n == 0 || own;
+
+	if (own) {
+		memcpy(own, changes->text, changes->n);
+		l->changes = (struct changes){.text = own, .n = changes->n};
+	}
+	changes_free(changes);
+	return kept;
+}
+
 /* By its name, where its address did not decide. */
 static bool
 judge_by_name(struct link *l)
 {
 	const struct ucspi *u = &l->monitor.tcp;
+	struct changes changes = {0};
 	enum access a = ACCESS_NONE;
 	struct fault f;
 
 	if (server.rules < 0 || l->judged)
 		return true;
 	if (u->has_remote_host)
-		a = access_by_name(server.rules, u->remote_host, &l->changes, &f);
+		a = access_by_name(server.rules, u->remote_host, &changes, &f);
 	if (a == ACCESS_ERROR)
 		log_line(LOG_LEVEL_WARNING, "%s", f.text);
-	return a == ACCESS_ALLOW;
+	return keep_changes(l, &changes) && a == ACCESS_ALLOW;
 }
 
 void
@@ -174,8 +191,9 @@ place(int sock, const struct ucspi *u, const unsigned char *key, struct changes 
 		server.held_from = *u;
 		return;
 	}
-	l->changes = *changes;
 	l->judged = judged;
+	if (!keep_changes(l, changes))
+		(void)kill(l->engine, SIGKILL); /* there is no memory: prog must not run without them */
 	begin(l, u, key);
 	(void)close(sock);
 }

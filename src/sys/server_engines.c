@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -191,7 +192,9 @@ end_link(struct link *l)
 		serving_tell_status();
 	}
 	serving_speak_of(NULL);
-	changes_free(&l->changes);
+	if (l->changes.text)
+		(void)munmap(l->changes.text, l->changes.n);
+	l->changes = (struct changes){0};
 	l->stage = STAGE_OVER;
 	link_untime(l);
 	l->next = server.over;
