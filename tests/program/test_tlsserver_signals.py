@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from harness import ABLE, LIMIT, Blob, Fifo, alive, python, survivors, wait_for, wire_end
+from harness import ABLE, LIMIT, SANITIZED, Blob, Fifo, alive, python, survivors, wait_for, wire_end
 from server import TLSSERVER, Server, echoed, leave, many, refused, serving
 
 
@@ -376,6 +376,7 @@ def public(pki):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a uid that nobody else has")
+@pytest.mark.skipif(SANITIZED, reason="a leak checker needs a process of its own")
 @pytest.mark.parametrize("more", [2, 5, 12])
 def test_no_more_processes(pki, public, more):
     """With room for few processes beside its own: it says so once, and every client is served in the end."""
