@@ -303,6 +303,7 @@ def test_low_port_of_root(pki, ids):
         server.fin()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to look into a process that nobody else may look into")
 @pytest.mark.skipif("S6_TLSD_SANITIZED" in os.environ, reason="the leak checker does not work under strace")
 @pytest.mark.parametrize("options, expected", [(["-D"], True), (["-d"], False), ([], False), (["-D", "-d"], False)])
 def test_nodelay(pki, tmp_path, options, expected):

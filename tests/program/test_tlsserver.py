@@ -479,6 +479,7 @@ def test_ident_is_not_done(pki):
         server.warning("^-r: IDENT is not done$")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to look into a process that nobody else may look into")
 @pytest.mark.skipif(SANITIZED, reason="the leak checker does not work under strace")
 @pytest.mark.parametrize("options, expected", [(["-D"], True), (["-d"], False), ([], False), (["-D", "-d"], False)])
 def test_nodelay(pki, tmp_path, options, expected):
