@@ -187,6 +187,7 @@ certs_hear(struct source *source)
 	switch (notary_hear(s, &number, &f)) {
 	case NOTARY_NOTHING: return false;
 	case NOTARY_READY:
+		log_line(LOG_LEVEL_DEBUG, "event=ready signer=%ld", (long)s->pid);
 		server.mending = server.mending && !generation_ready(server.now);
 		if (g == server.coming && generation_ready(g))
 			use_coming();

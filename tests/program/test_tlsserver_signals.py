@@ -260,12 +260,14 @@ if ABLE.signs_elsewhere:
     def test_one_signer_is_killed(pki):
         """Again and again: each time another comes, and connections are served."""
         with serving(pki, ["echo", "hi"]) as server:
-            count = len(server.signers())
-            for _ in range(5):
-                os.kill(server.signers()[0], signal.SIGKILL)
+            server.at_rest()
+            living = server.signers()
+            for n in range(1, 6):
+                os.kill(living.pop(0), signal.SIGKILL)
                 server.warning("^a signer died; another signer will take its place$")
                 assert server.ask() == b"hi\n"
-                wait_for(lambda: len(server.signers()) == count, "another signer")
+                wait_for(lambda n=n: len(server.events("ready")) == n, "another signer")
+                living.append(int(server.events("ready")[-1]["signer"]))
             server.pass_over(UNSIGNED)
 
 
