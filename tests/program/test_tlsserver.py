@@ -175,7 +175,7 @@ def test_ids(pki, options, uid, gid, groups, engine):
         client = server.begin()
         found = server.engine(client)
         wait_for(lambda: SANITIZED or status_of(found, "Seccomp") == "2", "the seal")
-        assert status_of(found, "Uid").split() == [engine.get("TLS_UID", "0")] * 4
+        wait_for(lambda: status_of(found, "Uid").split() == [engine.get("TLS_UID", "0")] * 4, "its ids")
         client.close()
         server.warning("peer=" + client.peername)
 
