@@ -221,10 +221,11 @@ def placed(stdin, stdout, command, rfd=6, wfd=7):
             os.close(fd)
 
 
-def minimal_environment(**more):
-    """What a program is started with."""
+def minimal_environment(env=None, **more):
+    """What a program is started with; what env has comes on top, None takes a variable away."""
     names = ("PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS")
-    return {name: os.environ[name] for name in names if name in os.environ} | more
+    variables = {name: os.environ[name] for name in names if name in os.environ} | more | (env or {})
+    return {name: value for name, value in variables.items() if value is not None}
 
 
 class Tlsd:
@@ -241,13 +242,9 @@ class Tlsd:
         self.sock, server = tcp_pair(rcvbuf)
         self.peername = "%s:%d" % self.sock.getsockname()
         if ROLE == "server":
-            variables = minimal_environment(KEYFILE=pki.server.keyfile, CERTFILE=pki.server.certfile)
+            variables = minimal_environment(env, KEYFILE=pki.server.keyfile, CERTFILE=pki.server.certfile)
         else:
-            variables = minimal_environment(CAFILE=pki.cafile)
-        for name, value in (env or {}).items():
-            variables.pop(name, None)
-            if value is not None:
-                variables[name] = value
+            variables = minimal_environment(env, CAFILE=pki.cafile)
         self.log = tempfile.TemporaryFile()
         errors = {"pipe": self.log, "socket": server}.get(stderr, stderr)
         stdin, stdout = server if stdin is None else stdin, server if stdout is None else stdout

@@ -35,11 +35,7 @@ class Server:
 
     def __init__(self, pki, prog, options=(), env=None, where=("127.0.0.1", "0"), program=(TLSSERVER,), ready=True,
                  verbosity=3, **kw):
-        variables = minimal_environment(KEYFILE=pki.server.keyfile, CERTFILE=pki.server.certfile)
-        for name, value in (env or {}).items():
-            variables.pop(name, None)
-            if value is not None:
-                variables[name] = value
+        variables = minimal_environment(env, KEYFILE=pki.server.keyfile, CERTFILE=pki.server.certfile)
         self.pki = pki
         self.log = tempfile.TemporaryFile()
         self.seen, self.taken, self.host = 0, [], "127.0.0.1"

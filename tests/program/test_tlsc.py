@@ -35,11 +35,7 @@ class Tlsc:
     def __init__(self, pki, prog, options=("-k", "localhost"), env=None, rfd=6, wfd=7, close=(), pass_fds=(), **kw):
         self.sock, self.wire = tcp_pair()
         self.peername = "%s:%d" % self.sock.getsockname()
-        variables = minimal_environment(CAFILE=pki.cafile)
-        for name, value in (env or {}).items():
-            variables.pop(name, None)
-            if value is not None:
-                variables[name] = value
+        variables = minimal_environment(env, CAFILE=pki.cafile)
         self.log = tempfile.TemporaryFile()
         for name, default in ("stdin", subprocess.DEVNULL), ("stdout", subprocess.PIPE), ("stderr", self.log):
             kw.setdefault(name, default)

@@ -32,11 +32,7 @@ class Tlsclient:
         self.listener.settimeout(LIMIT)
         self.port = self.listener.getsockname()[1]
         self.sock = None
-        variables = minimal_environment(CAFILE=pki.cafile)
-        for name, value in (env or {}).items():
-            variables.pop(name, None)
-            if value is not None:
-                variables[name] = value
+        variables = minimal_environment(env, CAFILE=pki.cafile)
         self.log = tempfile.TemporaryFile()
         for name, default in ("stdin", subprocess.PIPE), ("stdout", subprocess.PIPE), ("stderr", self.log):
             kw.setdefault(name, default)
