@@ -302,6 +302,8 @@ def test_key_is_not_readable_through_the_engine(pki):
     """The engine has no descriptor of the key's file."""
     path = pki.write("fresh.key", pki.server.key_pem(), 0o600)
     with session(pki, ["cat"], env={"KEYFILE": path}) as (tlsd, client):
+        client.send(b"x")
+        assert client.read_exactly(1) == b"x"  # by then nothing is closed any more
         for pid in tlsd.pid, tlsd.engine(), tlsd.prog():
             try:
                 fds = os.listdir(f"/proc/{pid}/fd")
