@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEEP = 1, SNI = 2, PEER = 4, TCP = 8, HOSTS = 16, NAMED = 32 };
+enum { KEEP = 1, SNI = 2, PEER = 4, TCP = 8, HOSTS = 16, NAMED = 32, COUNTED = 64 };
 
 /* Whether the text, up to its '=', is among the words, each with a space on either side. */
 static bool
@@ -32,7 +32,7 @@ dropped(const char *variable, bool keep, bool tcp)
 {
 	if (tcp &&
 	    among(variable, " PROTO TCPLOCALIP TCPLOCALPORT TCPLOCALHOST TCPREMOTEIP TCPREMOTEPORT TCPREMOTEHOST "
-			    "TCPREMOTEINFO "))
+			    "TCPREMOTEINFO TCPCONNNUM "))
 		return true;
 	if (among(
 		variable, " SSL_PROTOCOL SSL_CIPHER SSL_TLS_SNI_SERVERNAME SSL_PEER_CERT_HASH SSL_PEER_CERT_SUBJECT "))
@@ -94,7 +94,7 @@ check(char *const old[], const struct changes *changes, unsigned choice)
 	    .remote_host = "r"};
 	static struct session session;
 	struct ucspi tcp = from;
-	bool connected = choice & TCP, hosts = choice & HOSTS, named = choice & NAMED;
+	bool connected = choice & TCP, hosts = choice & HOSTS, named = choice & NAMED, counted = choice & COUNTED;
 	const struct {
 		bool there;
 		const char *variable;
@@ -103,12 +103,14 @@ check(char *const old[], const struct changes *changes, unsigned choice)
 	    {choice & PEER, "SSL_PEER_CERT_SUBJECT=CN=a,O=b"}, {connected, "PROTO=TCP"}, {connected, "TCPLOCALIP=::1"},
 	    {connected, "TCPLOCALPORT=1"}, {connected, "TCPREMOTEIP=::2"}, {connected, "TCPREMOTEPORT=2"},
 	    {connected && named, "TCPLOCALHOST=me"}, {connected && hosts && !named, "TCPLOCALHOST=l"},
-	    {connected && hosts, "TCPREMOTEHOST=r"}};
+	    {connected && hosts, "TCPREMOTEHOST=r"}, {connected && counted, "TCPCONNNUM=3"}};
 
 	session = like;
 	session.has_sni = choice & SNI;
 	session.has_peer = choice & PEER;
 	tcp.has_local_host = tcp.has_remote_host = hosts;
+	if (counted)
+		tcp.connections[0] = '3';
 	char **plan = environment_plan(old, &session, connected ? &tcp : NULL, named ? "me" : NULL, choice & KEEP,
 		 changes->n > 0 ? changes : NULL),
 	     **next = plan;
