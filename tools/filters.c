@@ -3,7 +3,10 @@
  * time with the name of the architecture that the program is built for. What
  * is not listed here kills the process.
  */
+#include "sys/fds.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
@@ -123,6 +126,14 @@ allow_socket(scmp_filter_ctx c)
 	allow_pair(c, "getsockopt", SOL_SOCKET, SO_TYPE);
 }
 
+/* Pipes may be given the one size that a stream has. */
+static void
+allow_pipe(scmp_filter_ctx c)
+{
+	allow_pair(c, "fcntl", F_SETPIPE_SZ, PIPE_WIDE);
+	allow_pair(c, "fcntl64", F_SETPIPE_SZ, PIPE_WIDE);
+}
+
 static scmp_filter_ctx
 start(uint32_t arch)
 {
@@ -174,6 +185,7 @@ main(int argc, char *argv[])
 	allow_memory(engine, has_mmap2);
 	allow_send(engine);
 	allow_socket(engine);
+	allow_pipe(engine);
 	signer = start(arch);
 	rules(signer, SCMP_ACT_ALLOW, common);
 	rules(signer, SCMP_ACT_ALLOW, signing);

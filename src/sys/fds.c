@@ -187,6 +187,12 @@ fds_pipe(int ends[2], struct fault *f)
 	return pipe2(ends, O_CLOEXEC) < 0 ? failed(f, "create a pipe") : 0;
 }
 
+void
+fds_widen(int pipe)
+{
+	(void)fcntl(pipe, F_SETPIPE_SZ, PIPE_WIDE);
+}
+
 int
 fds_nonblock(int fd, struct fault *f)
 {

@@ -39,6 +39,7 @@ struct loop {
 	unsigned seen;		   /* facts of the engine that the relay was told */
 	bool unpiped;		   /* prog's pipes are still to come; */
 	bool done_in, done_out;	   /* the relay was done with these ends of theirs */
+	bool wide_in, wide_out;	   /* they were given more room, for a stream */
 	bool ended;		   /* the wire gave its EOF or error, of which the relay hears when it may */
 	enum relay_event wire_end; /* which */
 	bool exited;		   /* prog has; of what it wrote, `rest` bytes are still in the pipe */
@@ -269,6 +270,15 @@ settle(struct loop *l)
 
 /* -- moving bytes -------------------------------------------------------- */
 
+/* Who fills a pipe has more to say: from now on it takes fewer steps. */
+static void
+widen(int pipe, bool *wide, bool full)
+{
+	if (!*wide && full)
+		fds_widen(pipe);
+	*wide = *wide || full;
+}
+
 static bool
 would_wait(ssize_t n)
 {
@@ -341,6 +351,7 @@ write_prog(struct loop *l)
 		step(l, EV_PROG_DEAF);
 		return;
 	}
+	widen(l->prog_in, &l->wide_in, length >= PIPE_FIRST && (size_t)n < length);
 	l->progress = true;
 	l->in += (uint64_t)n;
 	engine_app_out_ack(l->engine, (size_t)n);
@@ -365,6 +376,7 @@ read_prog(struct loop *l)
 		step(l, EV_PROG_EOF);
 		return;
 	}
+	widen(l->prog_out, &l->wide_out, n >= PIPE_FIRST);
 	l->progress = true;
 	l->activity = l->now;
 	l->out += (uint64_t)n;
