@@ -92,7 +92,7 @@ fail(struct relay *r, enum relay_end end, enum relay_tx next, unsigned facts)
 static void
 cut_answer(struct relay *r)
 {
-	if (r->net == NET_OPEN && r->stage == RELAY_RUNNING && r->tx == TX_OPEN && !r->exited)
+	if (r->net == NET_OPEN && r->stage != RELAY_HANDSHAKE && r->tx == TX_OPEN && !r->exited)
 		r->lost = true;
 }
 
