@@ -1,13 +1,13 @@
 /*
- * The engine on BearSSL, whose own four ports are those of the seam: windows
- * into its buffers, no copies. What the library does not tell, that close_notify
- * came while our last record is still on its way, is seen in the records' types.
+ * The engine on BearSSL. The library has four ports of its own, but of one
+ * record each: many records are moved between them and ours in one go. It is
+ * fed only while all that it has to give finds room at once, so that it holds
+ * nothing back when it fails or is closed, where it would forget it.
  */
-#include "engine/engine.h"
+#include "engine/ports.h"
 
 #include "core/address.h"
 #include "core/dn.h"
-#include "core/record.h"
 #include "engine/bearssl_material.h"
 #include "engine/bearssl_reason.h"
 #include "engine/bearssl_signer.h"
@@ -23,6 +23,9 @@
 /* Content types (RFC 5246, 6.2.1). */
 enum { CHANGE_CIPHER_SPEC = 20, ALERT = 21 };
 
+/* The longest that the library answers to one record, in octets, once the handshake is over: an alert, twice. */
+enum { ANSWER = 256 };
+
 /* Fresh randomness for each connection, beside what the library's seeder gives. */
 #define SEED_BYTES 32
 
@@ -36,32 +39,20 @@ struct engine_context {
 	bool any_name;
 };
 
-/* A direction of the wire: where its records begin and end, and the type of the last that began. */
-struct flow {
-	struct record record;
-	unsigned char type;
-};
-
 struct engine {
+	struct ports ports;
 	union {
 		br_ssl_server_context server;
 		br_ssl_client_context client;
 	} br;
 	br_ssl_engine_context *tls; /* inside br */
 	enum engine_role role;
-	unsigned facts;
-	bool closed, sealed; /* close_notify was queued by us; what goes out is encrypted from here on */
-	struct flow in, out;
+	bool spoken, sealed;	  /* a record of ours went out; what goes out now is encrypted */
 	unsigned char offered[2]; /* the newest version that a client has, once `heard` bytes of it reach so far */
 	size_t heard;
-	struct span rest;  /* after a failure: what is left of the record that was going out */
-	struct span alert; /* and the alert behind it, within alert_bytes */
-	struct span kept;  /* decrypted before engine_close, which makes the library forget it; within kept_bytes */
-	char reason[FAULT_TEXT];
-	unsigned char alert_bytes[7];
 	struct signatory signer; /* nobody, where there is no own certificate */
 	struct validator validator;
-	unsigned char buffer[BR_SSL_BUFSIZE_BIDI], kept_bytes[BR_SSL_BUFSIZE_INPUT];
+	unsigned char buffer[BR_SSL_BUFSIZE_BIDI];
 };
 
 const char *
@@ -299,14 +290,17 @@ engine_open(struct engine_context *c, struct fault *f)
 {
 	struct engine *e = calloc(1, sizeof *e);
 
-	if (!e) {
+	if (!e || ports_start(&e->ports) < 0) {
+		free(e);
 		fault_set(f, FAULT_SYSTEM, "out of memory");
 		return NULL;
 	}
-	if (fill_engine(e, c, f) == 0)
-		return e;
-	engine_free(e);
-	return NULL;
+	if (fill_engine(e, c, f) < 0) {
+		engine_free(e);
+		return NULL;
+	}
+	ports_pump(e);
+	return e;
 }
 
 void
@@ -316,31 +310,11 @@ engine_free(struct engine *e)
 		return;
 	validator_close(&e->validator);
 	explicit_bzero(&e->br, sizeof e->br);
+	ports_end(&e->ports);
 	free(e);
 }
 
-unsigned
-engine_facts(const struct engine *e)
-{
-	return e->facts;
-}
-
-const char *
-engine_reason(const struct engine *e)
-{
-	return e->reason;
-}
-
 /* -- what the library has come to ------------------------------------------ */
-
-/* Follows n bytes of one direction. A window of the library never holds more than one record. */
-static void
-follow(struct flow *w, const unsigned char *p, size_t n)
-{
-	if (!record_inside(&w->record))
-		w->type = p[0];
-	record_feed(&w->record, p, n);
-}
 
 /* A client's version stands behind the headers of its first record (5 octets) and message (4). */
 static void
@@ -357,8 +331,8 @@ overhear(struct engine *e, const unsigned char *p, size_t n)
 static void
 speak_down(struct engine *e, unsigned char *record)
 {
-	if (e->role == ENGINE_SERVER && !(e->facts & ENGINE_UP) && record[0] == ALERT && !e->out.type &&
-	    e->offered[0] == BR_TLS12 >> 8 && e->offered[1] < (BR_TLS12 & 0xff))
+	if (e->role == ENGINE_SERVER && !e->spoken && record[0] == ALERT && e->offered[0] == BR_TLS12 >> 8 &&
+	    e->offered[1] < (BR_TLS12 & 0xff))
 		memcpy(record + 1, e->offered, sizeof e->offered);
 }
 
@@ -368,203 +342,148 @@ queue_alert(struct engine *e, unsigned char description)
 {
 	const unsigned char alert[] = {ALERT, BR_TLS12 >> 8, BR_TLS12 & 0xff, 0, 2, 2 /* fatal */, description};
 
-	if (!record_inside(&e->out.record) && e->rest.n > 0 && e->rest.p[0] == CHANGE_CIPHER_SPEC)
-		e->sealed = true;
-	if (e->sealed || !description)
-		return;
-	memcpy(e->alert_bytes, alert, sizeof alert);
-	e->alert = (struct span){e->alert_bytes, sizeof alert};
+	if (!e->sealed && description)
+		(void)ports_send(&e->ports, alert, sizeof alert);
 }
 
 static void
 failed(struct engine *e, int error)
 {
-	const char *why = e->validator.why ? e->validator.why : reason_text(error);
-
 	if (e->signer.failed)
 		error = REASON_NO_SIGNATURE;
-	e->facts |= e->facts & ENGINE_UP ? ENGINE_FAILED | ENGINE_SILENT : ENGINE_FAILED;
+	e->ports.facts |= e->ports.facts & ENGINE_UP ? ENGINE_FAILED | ENGINE_SILENT : ENGINE_FAILED;
 	if (reason_is_certificate(error))
-		(void)snprintf(e->reason, sizeof e->reason, "the peer's certificate is refused: %s", why);
+		ports_refused(&e->ports, e->validator.why ? e->validator.why : reason_text(error));
 	else
-		(void)snprintf(e->reason, sizeof e->reason, "%s", reason_text(error));
+		ports_reason(&e->ports, reason_text(error));
 	queue_alert(e, reason_alert(error));
 }
 
-/* The library is done: it failed, or the peer's close_notify was seen and answered. */
-static void
-ended(struct engine *e)
-{
-	int error = br_ssl_engine_last_error(e->tls);
-
-	if (error != BR_ERR_OK) {
-		failed(e, error);
-	} else if (!(e->facts & ENGINE_UP)) {
-		/* An end before there is anything to end is none that a peer may make. */
-		failed(e, BR_ERR_UNEXPECTED);
-	} else if (e->kept.n == 0) {
-		e->facts |= ENGINE_NOTIFIED;
-	}
-}
-
-/* Draws the facts from the library's state. */
+/* Draws the facts from the library's state. Closed, it failed, or the peer's close_notify was seen and answered. */
 static void
 look(struct engine *e)
 {
 	unsigned state = br_ssl_engine_current_state(e->tls);
+	int error = br_ssl_engine_last_error(e->tls);
 
-	if (e->facts & (ENGINE_FAILED | ENGINE_NOTIFIED))
+	if (e->ports.facts & (ENGINE_FAILED | ENGINE_NOTIFIED))
 		return;
-	if (state & BR_SSL_CLOSED) {
-		ended(e);
+	if (state & (BR_SSL_SENDAPP | BR_SSL_RECVAPP))
+		e->ports.facts |= ENGINE_UP;
+	if (!(state & BR_SSL_CLOSED))
+		return;
+	/* An end before there is anything to end is none that a peer may make. */
+	if (error == BR_ERR_OK && !(e->ports.facts & ENGINE_UP))
+		error = BR_ERR_UNEXPECTED;
+	if (error != BR_ERR_OK) {
+		failed(e, error);
 		return;
 	}
-	if (state & (BR_SSL_SENDAPP | BR_SSL_RECVAPP))
-		e->facts |= ENGINE_UP;
-	/* Only one alert makes the library want no more of the wire, and leaves it alive. */
-	if (e->facts & ENGINE_UP && e->in.type == ALERT && !(state & (BR_SSL_RECVREC | BR_SSL_RECVAPP)) &&
-	    e->kept.n == 0)
-		e->facts |= ENGINE_NOTIFIED;
+	e->ports.facts |= ENGINE_NOTIFIED;
+	e->ports.closed = true;
 }
 
-/* -- ports --------------------------------------------------------------- */
+/* -- between the library's ports and ours --------------------------------- */
 
-size_t
-engine_wire_in(struct engine *e, unsigned char **buf)
+/* What the library has for the network, a whole record at a time. */
+static void
+send_records(struct engine *e)
 {
+	unsigned char *record;
 	size_t n;
 
-	*buf = br_ssl_engine_recvrec_buf(e->tls, &n);
-	return n;
+	while ((record = br_ssl_engine_sendrec_buf(e->tls, &n)) && n <= buffer_all_room(&e->ports.wire_out)) {
+		speak_down(e, record);
+		e->spoken = true;
+		e->sealed = e->sealed || record[0] == CHANGE_CIPHER_SPEC;
+		(void)ports_send(&e->ports, record, n);
+		br_ssl_engine_sendrec_ack(e->tls, n);
+	}
 }
 
+/* No byte of prog waits for others. */
 void
-engine_wire_in_ack(struct engine *e, size_t n)
+ports_encrypt(struct engine *e)
 {
-	size_t going, room;
-	const unsigned char *p = br_ssl_engine_recvrec_buf(e->tls, &room);
-
-	follow(&e->in, p, n);
-	overhear(e, p, n);
-	/* A failure lets go of the record that is on its way out. It stays where it is. */
-	e->rest.p = br_ssl_engine_sendrec_buf(e->tls, &going);
-	e->rest.n = going;
-	br_ssl_engine_recvrec_ack(e->tls, n);
-	look(e);
-	if (!(e->facts & ENGINE_FAILED))
-		e->rest.n = 0;
-}
-
-size_t
-engine_wire_out(struct engine *e, const unsigned char **buf)
-{
-	const struct span *left = e->rest.n > 0 ? &e->rest : &e->alert;
+	struct buffer *b = &e->ports.app_in;
 	unsigned char *p;
 	size_t n;
 
-	if (e->facts & ENGINE_FAILED) {
-		*buf = left->p;
-		return left->n;
+	while (buffer_waiting(b) > 0 && (p = br_ssl_engine_sendapp_buf(e->tls, &n))) {
+		if (n > buffer_waiting(b))
+			n = buffer_waiting(b);
+		memcpy(p, b->p + b->begin, n);
+		buffer_used(b, n);
+		br_ssl_engine_sendapp_ack(e->tls, n);
+		br_ssl_engine_flush(e->tls, 0);
+		send_records(e);
 	}
-	*buf = p = br_ssl_engine_sendrec_buf(e->tls, &n);
-	if (n > 0)
-		speak_down(e, p);
-	return n;
 }
 
+/* There is room: a record is let in only then. */
 static void
-used(struct span *s, size_t n)
+decrypt(struct engine *e)
 {
-	s->p += n;
-	s->n -= n;
-}
-
-void
-engine_wire_out_ack(struct engine *e, size_t n)
-{
-	size_t length;
-
-	if (n == 0)
-		return;
-	if (e->facts & ENGINE_FAILED) {
-		used(e->rest.n > 0 ? &e->rest : &e->alert, n);
-		return;
-	}
-	follow(&e->out, br_ssl_engine_sendrec_buf(e->tls, &length), n);
-	e->sealed = e->sealed || e->out.type == CHANGE_CIPHER_SPEC;
-	br_ssl_engine_sendrec_ack(e->tls, n);
-	look(e);
-}
-
-size_t
-engine_app_in(struct engine *e, unsigned char **buf)
-{
+	struct buffer *b = &e->ports.app_out;
+	const unsigned char *p;
 	size_t n;
 
-	*buf = br_ssl_engine_sendapp_buf(e->tls, &n);
-	return n;
-}
-
-void
-engine_app_in_ack(struct engine *e, size_t n)
-{
-	br_ssl_engine_sendapp_ack(e->tls, n);
-	/* No byte waits for others. */
-	br_ssl_engine_flush(e->tls, 0);
-	look(e);
-}
-
-size_t
-engine_app_out(struct engine *e, const unsigned char **buf)
-{
-	size_t n;
-
-	if (e->kept.n > 0) {
-		*buf = e->kept.p;
-		return e->kept.n;
-	}
-	*buf = br_ssl_engine_recvapp_buf(e->tls, &n);
-	return n;
-}
-
-void
-engine_app_out_ack(struct engine *e, size_t n)
-{
-	if (e->kept.n > 0)
-		used(&e->kept, n);
-	else
+	while ((p = br_ssl_engine_recvapp_buf(e->tls, &n))) {
+		memcpy(b->p + b->end, p, n);
+		b->end += n;
 		br_ssl_engine_recvapp_ack(e->tls, n);
-	look(e);
+	}
 }
 
-bool
-engine_app_busy(const struct engine *e)
+/* Whether there is room for all that the library may make of one more record: clear text, or an answer. */
+static bool
+has_room(struct engine *e)
 {
-	(void)e;
-	return false;
+	size_t n;
+
+	return !br_ssl_engine_sendrec_buf(e->tls, &n) && buffer_waiting(&e->ports.app_in) == 0 &&
+	       buffer_all_room(&e->ports.wire_out) >= ANSWER && buffer_room(&e->ports.app_out) >= RECORD;
 }
 
-bool
-engine_hungry(const struct engine *e)
+/* Feeds the library at most one record. Returns whether it took a byte. */
+static bool
+feed(struct engine *e)
 {
-	return e->facts & (ENGINE_FAILED | ENGINE_NOTIFIED) || br_ssl_engine_current_state(e->tls) & BR_SSL_RECVREC;
+	unsigned char *p;
+	size_t n;
+
+	if (e->ports.facts & (ENGINE_FAILED | ENGINE_NOTIFIED) || !has_room(e))
+		return false;
+	p = br_ssl_engine_recvrec_buf(e->tls, &n);
+	n = p ? ports_receive(&e->ports, p, n) : 0;
+	e->ports.hungry = p && n == 0;
+	if (n == 0)
+		return false;
+	overhear(e, p, n);
+	br_ssl_engine_recvrec_ack(e->tls, n);
+	return true;
+}
+
+void
+ports_pump(struct engine *e)
+{
+	e->ports.hungry = false;
+	do {
+		send_records(e);
+		decrypt(e);
+		look(e);
+		ports_encrypt(e);
+	} while (feed(e));
 }
 
 void
 engine_close(struct engine *e)
 {
-	const unsigned char *p;
-	size_t n = engine_app_out(e, &p);
-
-	if (e->closed || !(e->facts & ENGINE_UP) || e->facts & (ENGINE_FAILED | ENGINE_NOTIFIED))
+	if (e->ports.closed || !(e->ports.facts & ENGINE_UP) || e->ports.facts & (ENGINE_FAILED | ENGINE_NOTIFIED))
 		return;
-	e->closed = true;
-	if (n > 0) {
-		memcpy(e->kept_bytes, p, n);
-		e->kept = (struct span){e->kept_bytes, n};
-	}
+	e->ports.closed = true;
 	br_ssl_engine_close(e->tls);
-	look(e);
+	ports_pump(e);
 }
 
 /* -- the session --------------------------------------------------------- */

@@ -92,7 +92,7 @@ buffer_used(struct buffer *b, size_t n)
 }
 
 size_t
-buffer_room(struct buffer *b)
+buffer_all_room(struct buffer *b)
 {
 	if (b->begin > 0 && b->size - b->end < RECORD + OVERHEAD) {
 		memmove(b->p, b->p + b->begin, buffer_waiting(b));
@@ -100,6 +100,12 @@ buffer_room(struct buffer *b)
 		b->begin = 0;
 	}
 	return b->size - b->end;
+}
+
+size_t
+buffer_room(struct buffer *b)
+{
+	return b->begin >= buffer_waiting(b) ? buffer_all_room(b) : b->size - b->end;
 }
 
 size_t
@@ -121,7 +127,7 @@ ports_send(struct ports *p, const void *in, size_t n)
 {
 	struct buffer *b = &p->wire_out;
 
-	if (n > buffer_room(b))
+	if (n > buffer_all_room(b))
 		n = b->size - b->end;
 	if (n == 0)
 		return 0;

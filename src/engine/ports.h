@@ -34,7 +34,7 @@ struct buffer {
 struct ports {
 	unsigned facts;
 	bool hungry; /* the library last asked for more than wire in holds */
-	bool closed; /* engine_close was called */
+	bool closed; /* our close_notify was queued */
 	struct buffer wire_in, wire_out, app_in, app_out;
 	char reason[FAULT_TEXT];
 	unsigned char *room; /* of the four */
@@ -49,8 +49,13 @@ void ports_end(struct ports *p);
 size_t buffer_waiting(const struct buffer *b);
 void buffer_used(struct buffer *b, size_t n);
 
-/* The free room at the end, after a move where there is less than a record's worth. */
+/*
+ * The free room at the end, after a move where there is less than a record's worth. The first moves no more bytes
+ * than were used before, so that a buffer that empties in small steps costs no more than one that does at once; the
+ * second moves them in any case.
+ */
 size_t buffer_room(struct buffer *b);
+size_t buffer_all_room(struct buffer *b);
 
 /* The library's network: each moves up to n bytes and returns how many; 0: none now. */
 size_t ports_receive(struct ports *p, void *out, size_t n);

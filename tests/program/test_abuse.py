@@ -92,7 +92,7 @@ FLOODS = known(
 def test_flood_is_survived_or_refused(pki, tmp_path, version, kind):
     """A flood of records without data passes without harm, or is refused, with an alert where there are any: 98.
 
-    No data is lost to it.
+    No data is lost to it. (Or the client, which reads a refusal into the answer to its hello, leaves with a reset.)
     """
     taken = tmp_path / "taken"
     with forging(pki, keeper(taken), version, tmp_path) as (tlsd, client, forger):
@@ -108,7 +108,7 @@ def test_flood_is_survived_or_refused(pki, tmp_path, version, kind):
             fatal_line(tlsd)
         else:
             assert tlsd.stderr() == ""
-    assert taken.read_bytes() == (b"before" if refused else b"beforebehind")
+    assert taken.read_bytes() in ([b"before", b"beforebehind"] if refused else [b"beforebehind"])
 
 
 @measures_memory

@@ -65,7 +65,7 @@ except BrokenPipeError:
 @pytest.mark.parametrize("end", ["close", "reset"])
 def test_reset_while_prog_writes_and_does_not_read(pki, tmp_path, version, end):
     """All that came before a RST waits for a prog that does not read: no turn for nothing meanwhile, no byte lost."""
-    size, go, told = 120_000, Fifo(tmp_path / "go"), Fifo(tmp_path / "told")
+    size, go, told = 400_000, Fifo(tmp_path / "go"), Fifo(tmp_path / "told")
     prog = python("""
 import time
 go, told = open(sys.argv[1]), open(sys.argv[2], "w", 1)

@@ -358,7 +358,7 @@ close_notify_closes_one_way(enum engine_version newest)
 
 	open_pair(&server, &client, &id, newest);
 	run(&server, &client, SIZE_MAX);
-	client.total = 100000;
+	client.total = 1000000;
 	server.deaf = true;
 	run(&server, &client, SIZE_MAX);
 	client.total = client.sent;

@@ -357,7 +357,7 @@ part(struct side *first, struct side *last)
 	bool replies = last->api->replies_after_close(last->engine);
 	size_t got = first->got;
 
-	first->total += 100000;
+	first->total += 1000000;
 	last->deaf = true;
 	run(first, last);
 	first->total = first->sent;
