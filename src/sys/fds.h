@@ -45,7 +45,7 @@ void fds_close_others(const int *keep, size_t n);
 /* A pipe, close-on-exec: ends[0] is read from, ends[1] written to. */
 int fds_pipe(int ends[2], struct fault *f);
 
-/* What a pipe holds at first (pipe(7)), and what one for a stream is given: no more than any user may (64 MiB in all). */
+/* What a pipe holds at first (pipe(7)), and what one for a stream is given: an ordinary user may have 256 such. */
 enum { PIPE_FIRST = 65536, PIPE_WIDE = 262144 };
 
 /* Widens a pipe, if the system lets it: it works as well if not, in more steps. */
