@@ -60,6 +60,14 @@ fds_is_connection(int fd)
 	return false;
 }
 
+static int
+put(int null, int fd, int flags, struct fault *f)
+{
+	if (null >= 0 && dup3(null, fd, flags) == fd)
+		return 0;
+	return fault_set(f, FAULT_SYSTEM, "cannot put /dev/null on fd %d: %s", fd, strerror(errno));
+}
+
 /* Puts /dev/null on fd, whatever was there. */
 static int
 put_null(int fd, int flags, struct fault *f)
@@ -68,8 +76,8 @@ put_null(int fd, int flags, struct fault *f)
 
 	if (null == fd)
 		return 0;
-	if (null < 0 || dup3(null, fd, flags) < 0)
-		return fault_set(f, FAULT_SYSTEM, "cannot put /dev/null on fd %d: %s", fd, strerror(errno));
+	if (put(null, fd, flags, f) < 0)
+		return -1;
 	(void)close(null);
 	return 0;
 }
@@ -92,9 +100,15 @@ among(int fd, const int *fds, size_t n)
 int
 fds_silence(const int *keep, size_t n, struct fault *f)
 {
-	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-		if (!among(fd, keep, n) && put_null(fd, O_CLOEXEC, f) < 0)
+	int null = -1;
+
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (among(fd, keep, n))
+			continue;
+		if ((null < 0 ? put_null(fd, O_CLOEXEC, f) : put(null, fd, O_CLOEXEC, f)) < 0)
 			return -1;
+		null = fd;
+	}
 	return 0;
 }
 

@@ -87,8 +87,10 @@ privileges_drop(const struct privileges *p, struct fault *f)
 static int
 drop_bounding_set(struct fault *f)
 {
-	for (unsigned long i = 0; prctl(PR_CAPBSET_READ, i, 0, 0, 0) >= 0; i++)
-		if (prctl(PR_CAPBSET_READ, i, 0, 0, 0) == 1 && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0)
+	int held;
+
+	for (unsigned long i = 0; (held = prctl(PR_CAPBSET_READ, i, 0, 0, 0)) >= 0; i++)
+		if (held == 1 && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0)
 			return failed(f, "drop capabilities for good");
 	return 0;
 }

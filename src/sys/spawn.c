@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -21,17 +22,37 @@ enum { STACK = 65536 };
 /* What parent and child share. */
 struct start {
 	const struct spawn *spawn;
+	const sigset_t *used;
 	int error; /* the child's, when it does not get as far as exec */
 };
 
-/* Handlers end with exec anyway; what was ignored would stay so. */
-static int
-reset_signals(const sigset_t *mask)
+/* The signals that are ignored or have a handler: the same ones from the first start on, so they are looked for once.
+ */
+static const sigset_t *
+used_signals(void)
 {
-	struct sigaction old, fresh = {.sa_handler = SIG_DFL};
+	static sigset_t used;
+	static bool known;
+	struct sigaction now;
+
+	if (known)
+		return &used;
+	(void)sigemptyset(&used);
+	for (int i = 1; i < NSIG; i++)
+		if (sigaction(i, NULL, &now) == 0 && now.sa_handler != SIG_DFL)
+			(void)sigaddset(&used, i);
+	known = true;
+	return &used;
+}
+
+/* What was ignored would stay so, and a handler of ours would run on our memory until exec ends it. */
+static int
+reset_signals(const sigset_t *used, const sigset_t *mask)
+{
+	struct sigaction fresh = {.sa_handler = SIG_DFL};
 
 	for (int i = 1; i < NSIG; i++)
-		if (sigaction(i, NULL, &old) == 0 && old.sa_handler != SIG_DFL)
+		if (sigismember(used, i) == 1)
 			(void)sigaction(i, &fresh, NULL);
 	return sigprocmask(SIG_SETMASK, mask, NULL);
 }
@@ -55,7 +76,7 @@ become(const struct identity *ids)
 }
 
 static int
-set_up(const struct spawn *s)
+set_up(const struct spawn *s, const sigset_t *used)
 {
 	if (s->in >= 0 && (dup2(s->in, STDIN_FILENO) < 0 || dup2(s->out, STDOUT_FILENO) < 0))
 		return -1;
@@ -63,7 +84,7 @@ set_up(const struct spawn *s)
 		return -1;
 	if (s->ids && become(s->ids) < 0)
 		return -1;
-	return reset_signals(s->mask);
+	return reset_signals(used, s->mask);
 }
 
 static int
@@ -71,7 +92,7 @@ child(void *argument)
 {
 	struct start *s = argument;
 
-	if (set_up(s->spawn) == 0)
+	if (set_up(s->spawn, s->used) == 0)
 		(void)execvpe(s->spawn->argv[0], s->spawn->argv, s->spawn->env);
 	s->error = errno;
 	_exit(127);
@@ -81,7 +102,7 @@ child(void *argument)
 static int
 start(const struct spawn *spawn, pid_t *pid)
 {
-	struct start s = {.spawn = spawn};
+	struct start s = {.spawn = spawn, .used = used_signals()};
 	size_t size = STACK;
 	sigset_t all, old;
 	char *stack;
