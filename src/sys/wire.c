@@ -105,7 +105,7 @@ wire_unsent(const struct wire *w)
 {
 	int n = 0;
 
-	return w->out_socket && ioctl(w->out, SIOCOUTQ, &n) == 0 && n > 0 ? (size_t)n : 0;
+	return w->out_socket && w->out >= 0 && ioctl(w->out, SIOCOUTQ, &n) == 0 && n > 0 ? (size_t)n : 0;
 }
 
 void
