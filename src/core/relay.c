@@ -96,6 +96,14 @@ cut_answer(struct relay *r)
 		r->lost = true;
 }
 
+/* What was decrypted for prog, and never gets there, is a loss, however well the wire has ended. */
+static void
+cut_request(struct relay *r, enum relay_end end)
+{
+	if (r->net != NET_OPEN && r->rx == RX_DRAIN && !r->exited && !relay_failed(r))
+		r->end = end;
+}
+
 /* A failure of the wire, or of what came from it. */
 static unsigned
 fail_wire(struct relay *r, enum relay_end end, unsigned facts)
@@ -244,7 +252,12 @@ take(struct relay *r, enum relay_event event, unsigned facts)
 		if (r->stage == RELAY_STARTING)
 			r->stage = RELAY_RUNNING;
 		return 0;
-	case EV_NOT_RUN: r->exited = true; return fail(r, END_NOT_RUN, TX_FLUSH, facts);
+	case EV_NOT_RUN:
+		cut_answer(r);
+		cut_request(r, END_NOT_RUN);
+		r->exited = true;
+		r->doubt = END_NONE;
+		return fail(r, END_NOT_RUN, TX_FLUSH, facts);
 	case EV_NOTIFIED: return notified(r, facts);
 	case EV_BROKEN: r->raw = true; return r->doubt != END_NONE ? 0 : judge(r, END_TLS, facts);
 	case EV_WIRE_EOF: return wire_eof(r, facts);
@@ -268,6 +281,7 @@ take(struct relay *r, enum relay_event event, unsigned facts)
 		return r->net == NET_LINGER ? give_up(r, r->end, facts) : fail(r, END_SIGNAL, TX_FLUSH, facts);
 	case EV_ORPHANED:
 		cut_answer(r);
+		cut_request(r, END_ORPHANED);
 		r->exited = true;
 		r->doubt = END_NONE;
 		return give_up(r, END_ORPHANED, facts);

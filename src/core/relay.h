@@ -57,7 +57,7 @@ enum relay_end {
 	END_IDLE,      /* no byte from either side for too long */
 	END_LATE,      /* the handshake took too long */
 	END_STALLED,   /* the peer does not take the rest */
-	END_NOT_RUN,   /* prog could not be run */
+	END_NOT_RUN,   /* prog could not be run, or a pipe of it failed */
 	END_SIGNAL,    /* the monitor was told to end */
 	END_ORPHANED,  /* the monitor is gone */
 	END_COUNT
@@ -82,7 +82,7 @@ enum relay_event {
 	EV_MOVED,	 /* bytes moved, or an action was performed: the facts may differ */
 	EV_UP,		 /* the handshake is complete */
 	EV_RUN,		 /* prog runs */
-	EV_NOT_RUN,	 /* prog could not be run */
+	EV_NOT_RUN,	 /* prog could not be run, or a pipe of it failed */
 	EV_NOTIFIED,	 /* the peer's close_notify, after its last byte was decrypted */
 	EV_BROKEN,	 /* the engine failed, likewise */
 	EV_WIRE_EOF,	 /* FIN, and all that came before it was decrypted */

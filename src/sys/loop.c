@@ -47,6 +47,7 @@ struct loop {
 	size_t unsent; /* bytes of ours in the socket, when the stall timer last looked */
 	/* Moments, in ms: of the last byte in, of the last byte out, of the beginning of the linger, of prog's EOF. */
 	int64_t now, start, activity, taken, lingering, prog_eof;
+	char broken[80]; /* what failed between prog and us, "" for nothing */
 	bool reported;
 	bool progress;	/* this turn moved a byte, told an event or waited in vain */
 	unsigned spins; /* turns in a row that did not */
@@ -147,12 +148,12 @@ describe(const struct loop *l, char *text, size_t size)
 	case END_IDLE: (void)snprintf(text, size, "%s: idle for %d ms", phase, l->config->idle_ms); break;
 	case END_LATE: (void)snprintf(text, size, "%s: not done after %d ms", phase, l->config->handshake_ms); break;
 	case END_STALLED: (void)snprintf(text, size, "%s: the peer does not take the rest", phase); break;
+	case END_NOT_RUN: (void)snprintf(text, size, "%s", l->broken); break;
 	case END_NONE:
 	case END_PROG_EOF:
 	case END_PROG_EXIT:
 	case END_PEER_EOF:
 	case END_PEER_NOTIFY:
-	case END_NOT_RUN:
 	case END_SIGNAL:
 	case END_ORPHANED:
 	case END_COUNT: *text = '\0';
@@ -338,6 +339,15 @@ write_wire(struct loop *l)
 	engine_wire_out_ack(l->engine, (size_t)n);
 }
 
+/* A pipe that fails is no end that prog has made: what was in it, or was to be, is lost. */
+static void
+lose_prog(struct loop *l, const char *what, enum relay_event end)
+{
+	(void)snprintf(l->broken, sizeof l->broken, "cannot %s: %s", what, strerror(errno));
+	step(l, EV_NOT_RUN);
+	step(l, end); /* after another failure, that is all */
+}
+
 static void
 write_prog(struct loop *l)
 {
@@ -347,6 +357,10 @@ write_prog(struct loop *l)
 
 	if (would_wait(n))
 		return;
+	if (n < 0 && errno != EPIPE) {
+		lose_prog(l, "write to prog", EV_PROG_DEAF);
+		return;
+	}
 	if (n < 0) {
 		step(l, EV_PROG_DEAF);
 		return;
@@ -369,9 +383,15 @@ read_prog(struct loop *l)
 	if (l->exited && room > l->rest)
 		room = l->rest;
 	n = room ? read(l->prog_out, p, room) : 0;
-	if (would_wait(n) && !(l->exited && errno == EAGAIN))
+	if (n < 0 && errno == EAGAIN && l->exited)
+		n = 0;
+	if (would_wait(n))
 		return;
-	if (n <= 0) {
+	if (n < 0) {
+		lose_prog(l, "read from prog", EV_PROG_EOF);
+		return;
+	}
+	if (n == 0) {
 		l->prog_eof = l->now;
 		step(l, EV_PROG_EOF);
 		return;

@@ -240,7 +240,8 @@ take_end(struct monitor *m)
 	if (m->outcome.signal || m->outcome.fault != FAULT_NONE)
 		return;
 	if (relay_failed(&ended))
-		monitor_fail(m, FAULT_TLS, m->report.text[0] ? m->report.text : "engine ended without a reason");
+		monitor_fail(m, ended.end == END_NOT_RUN ? FAULT_SYSTEM : FAULT_TLS,
+		    m->report.text[0] ? m->report.text : "engine ended without a reason");
 	else if (!m->outcome.ran)
 		monitor_fail(m, FAULT_TLS, "engine ended before the handshake");
 }

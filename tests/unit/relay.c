@@ -112,8 +112,8 @@ plausible_event(const struct node *n, enum relay_event event, unsigned facts)
 	case EV_SIGNAL:
 	case EV_ORPHANED: return true;
 	case EV_UP: return !(n->ghost & (G_REPORTED | G_BROKEN)) && !r->raw;
-	case EV_RUN:
-	case EV_NOT_RUN: return n->ghost & G_REPORTED && !(n->ghost & G_ANSWERED);
+	case EV_RUN: return n->ghost & G_REPORTED && !(n->ghost & G_ANSWERED);
+	case EV_NOT_RUN: return n->ghost & G_REPORTED && (running || !(n->ghost & G_ANSWERED));
 	case EV_NOTIFIED: return !r->notified && !(n->ghost & G_BROKEN) && r->doubt == END_NONE;
 	case EV_BROKEN: return !r->notified && !(n->ghost & G_BROKEN);
 	case EV_WIRE_EOF:
