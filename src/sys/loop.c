@@ -184,14 +184,21 @@ stdout_just_closed(const struct loop *l)
 	return poll(&p, 1, 0) > 0 && p.revents & POLLHUP;
 }
 
-/* Performs a set of actions. Returns whether the relay can go on. */
+/* Who cannot ask is not told otherwise. */
 static bool
+ask(struct loop *l)
+{
+	return channel_tell(l->channel, stdout_just_closed(l) ? MSG_ASK_PATIENTLY : MSG_ASK) == 0;
+}
+
+/* Performs a set of actions. Returns what comes of them. */
+static enum relay_event
 perform(struct loop *l, unsigned todo)
 {
-	bool fine = true;
+	enum relay_event event = EV_MOVED;
 
-	if (todo & DO_REPORT)
-		fine = report_up(l);
+	if (todo & DO_REPORT && !report_up(l))
+		event = EV_NOT_RUN;
 	if (todo & DO_CLOSE_PROG_IN) {
 		fds_close(&l->prog_in);
 		l->done_in = true;
@@ -208,11 +215,11 @@ perform(struct loop *l, unsigned todo)
 		wire_close(&l->wire);
 	if (todo & DO_RESET_WIRE)
 		wire_reset(&l->wire);
-	if (todo & DO_ASK)
-		(void)channel_tell(l->channel, stdout_just_closed(l) ? MSG_ASK_PATIENTLY : MSG_ASK);
+	if (todo & DO_ASK && !ask(l))
+		event = EV_PROG_ALIVE;
 	if (todo & DO_END)
 		report_end(l);
-	return fine;
+	return event;
 }
 
 /* Tells the relay of one event, and goes on until it asks for nothing more. */
@@ -225,7 +232,7 @@ step(struct loop *l, enum relay_event event)
 		l->progress = true;
 	do {
 		todo = relay_step(&l->relay, event, facts(l, event));
-		event = perform(l, todo) ? EV_MOVED : EV_NOT_RUN;
+		event = perform(l, todo);
 	} while (todo);
 }
 
@@ -383,7 +390,7 @@ read_prog(struct loop *l)
 	if (l->exited && room > l->rest)
 		room = l->rest;
 	n = room ? read(l->prog_out, p, room) : 0;
-	if (n < 0 && errno == EAGAIN && l->exited)
+	if (n < 0 && errno == EAGAIN && l->exited && pipe_holds(l->prog_out) == 0)
 		n = 0;
 	if (would_wait(n))
 		return;
