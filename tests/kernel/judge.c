@@ -56,6 +56,8 @@ judge_report(void)
 		wrong("the loop ended without a report");
 	if (monitor->faulted && !plan->no_session)
 		wrong("a fault is reported");
+	if (kernel.rest && kernel.from_prog.read > kernel.rest)
+		wrong("it read on behind prog's exit");
 	if (!monitor->reported)
 		return;
 	if (r->in != kernel.to_prog.written || r->out != kernel.from_prog.read)

@@ -134,7 +134,7 @@ duplex(void)
 static void
 break_socket(int error)
 {
-	if (k->dead)
+	if (k->dead || k->plan->shape == PIPES)
 		return;
 	k->dead = true;
 	k->error = error;
@@ -579,6 +579,7 @@ __wrap_recvmsg(int fd, struct msghdr *m, int flags)
 		return result("hear", fd, 0, k->to_engine.ended ? 0 : EAGAIN);
 	}
 	memcpy(m->msg_iov->iov_base, p->bytes, p->n);
+	k->exit_heard = k->exit_heard || p->bytes[0] == MSG_EXITED;
 	if (p->fds)
 		attach_pipes(m);
 	else
@@ -821,6 +822,8 @@ __wrap_ioctl(int fd, unsigned long request, ...)
 		wrong("ioctl %lu of descriptor %d", request, fd);
 	*n = (int)k->from_prog.n;
 	k->own_at_look = k->own;
+	if (k->exit_heard)
+		k->rest = k->from_prog.read + k->from_prog.n;
 	say("ioctl FIONREAD(%d) says %d", fd, *n);
 	return 0;
 }

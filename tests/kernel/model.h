@@ -64,6 +64,8 @@ struct kernel {
 	unsigned long fin;	   /* the end of what goes to the peer */
 	uint64_t own_at_fin;	   /* so many bytes prog had written then */
 	uint64_t own, own_at_look; /* likewise now, and when the loop last asked what the pipe holds */
+	bool exit_heard;	   /* prog's, by the loop, */
+	uint64_t rest;		   /* which saw so much then, in all, of what prog wrote; 0: it did not look */
 	bool peer_notified;	   /* its close_notify is in the wire */
 };
 
