@@ -54,11 +54,13 @@ taken(const struct relay *r)
 	return r->tx == TX_NOTIFY || r->tx == TX_SHUT;
 }
 
-/* Whether bytes of prog are known to wait for the wire. */
+/* Whether bytes of prog are known to wait for the wire. What the engine says of itself, an alert, is none. */
 static bool
 pending(const struct relay *r, unsigned facts)
 {
-	return !taken(r) && facts & (FACT_REST | FACT_APP_BUSY | FACT_WIRE_OUT);
+	unsigned those = FACT_APP_BUSY | FACT_DATA_OUT | (r->tx == TX_OPEN ? FACT_REST : 0u);
+
+	return !taken(r) && facts & those;
 }
 
 /* Stops taking bytes of prog. Those that were not handed to the wire are lost if the wire never gets them. */
@@ -345,7 +347,7 @@ settle(struct relay *r, unsigned facts)
 		r->rx = RX_DONE;
 		todo |= DO_CLOSE_PROG_IN;
 	}
-	if (taken(r) && r->exited && r->net == NET_OPEN)
+	if ((taken(r) || (r->tx == TX_DRAIN && !pending(r, facts))) && r->exited && r->net == NET_OPEN)
 		r->net = NET_LINGER;
 	if (told && r->net != NET_CLOSED && (r->wire_done || r->notified)) {
 		r->net = NET_CLOSED;

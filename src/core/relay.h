@@ -75,7 +75,8 @@ enum relay_fact {
 	FACT_HALF = 128,      /* this protocol version lets the peer go on after our close_notify */
 	FACT_MUTE = 256,      /* the engine takes nothing of prog any more: the peer closed, and cannot be answered */
 	FACT_SILENT = 512,    /* the engine failed, and no alert tells the peer */
-	FACT_ALL = 1023,
+	FACT_DATA_OUT = 1024, /* bytes of prog are among those for the wire, or of the handshake before them */
+	FACT_ALL = 2047,
 };
 
 enum relay_event {

@@ -45,6 +45,8 @@ struct loop {
 	bool exited;		   /* prog has; of what it wrote, `rest` bytes are still in the pipe */
 	size_t rest;
 	size_t unsent; /* bytes of ours in the socket, when the stall timer last looked */
+	bool busy;     /* the engine was, when last asked */
+	size_t data;   /* of what the engine has for the wire, so many bytes end with the last of prog's */
 	/* Moments, in ms: of the last byte in, of the last byte out, of the beginning of the linger, of prog's EOF. */
 	int64_t now, start, activity, taken, lingering, prog_eof;
 	char broken[80]; /* what failed between prog and us, "" for nothing */
@@ -65,14 +67,27 @@ pipe_holds(int fd)
 	return fd >= 0 && ioctl(fd, FIONREAD, &n) == 0 && n > 0 ? (size_t)n : 0;
 }
 
+/* All that waits for the wire by now is prog's, or goes before what is. */
+static void
+note_data(struct loop *l)
+{
+	const unsigned char *out;
+
+	l->data = engine_wire_out(l->engine, &out);
+}
+
 /* What is so now. Whether the pipe holds bytes is asked of the kernel only where an event may depend on it. */
 static unsigned
 facts(struct loop *l, enum relay_event event)
 {
 	const unsigned char *out;
 	unsigned char *in;
+	bool busy = engine_app_busy(l->engine);
 	unsigned f = 0;
 
+	if (busy || l->busy)
+		note_data(l);
+	l->busy = busy;
 	if (engine_wire_in(l->engine, &in) > 0)
 		f |= FACT_WIRE_ROOM;
 	if (engine_wire_out(l->engine, &out) > 0)
@@ -81,8 +96,10 @@ facts(struct loop *l, enum relay_event event)
 		f |= FACT_APP_ROOM;
 	if (engine_app_out(l->engine, &out) > 0)
 		f |= FACT_APP_OUT;
-	if (engine_app_busy(l->engine))
+	if (busy)
 		f |= FACT_APP_BUSY;
+	if (l->data > 0)
+		f |= FACT_DATA_OUT;
 	if (record_inside(&l->record))
 		f |= FACT_MID_RECORD;
 	if (event != EV_MOVED && (l->exited ? l->rest : pipe_holds(l->prog_out)) > 0)
@@ -124,6 +141,7 @@ report_up(struct loop *l)
 
 	engine_wipe(l->engine);
 	fds_close(&l->signer);
+	note_data(l);
 	wire_relax(&l->wire);
 	wire_acknowledge(&l->wire);
 	if (engine_session(l->engine, &session, &f) < 0) {
@@ -246,8 +264,10 @@ drop(struct loop *l, unsigned want)
 
 	if (app)
 		engine_app_out_ack(l->engine, app);
-	if (wire)
+	if (wire) {
+		l->data = 0;
 		engine_wire_out_ack(l->engine, wire);
+	}
 	return app || wire;
 }
 
@@ -343,6 +363,7 @@ write_wire(struct loop *l)
 	l->taken = l->now;
 	if (l->exited)
 		l->unsent = wire_unsent(&l->wire);
+	l->data = l->data > (size_t)n ? l->data - (size_t)n : 0;
 	engine_wire_out_ack(l->engine, (size_t)n);
 }
 
@@ -410,6 +431,7 @@ read_prog(struct loop *l)
 	if (l->exited)
 		l->rest -= (size_t)n;
 	engine_app_in_ack(l->engine, (size_t)n);
+	note_data(l);
 }
 
 /* What prog wrote before it exited is in the pipe now; what a grandchild adds is not prog's. */
