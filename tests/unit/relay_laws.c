@@ -83,7 +83,7 @@ prog_reads(const struct around *a)
 	return a->prog == PROG_LIVES && !a->in_shut;
 }
 
-/* What still comes is discarded: by prog's own doing, after a failure, and under -S behind our last byte. */
+/* What still comes is discarded: when prog takes no more, after a failure, and under -S behind prog's last byte. */
 static bool
 may_discard(const struct world *w)
 {

@@ -7,9 +7,6 @@
 
 #include <string.h>
 
-/* More than any event leads to. */
-enum { ROUNDS = 16 };
-
 static const char *const cell_name[] = {
     [CELL_PART] = "a part of a record",
     [CELL_HANDSHAKE] = "a handshake record",
@@ -221,42 +218,52 @@ close_wire(struct world *w)
 	a->peer_end = a->deaf = 0;
 }
 
+static void
+report(struct around *a, bool fine, unsigned *needs)
+{
+	a->monitor = fine ? MONITOR_REPORTED : MONITOR_ANSWERED;
+	*needs |= fine ? 0 : NEEDS_MISFORTUNE;
+	say(fine ? "reports" : "has no session to report");
+}
+
+/* As engine_close does: not where there is nothing to close. */
+static void
+close_engine(struct around *a)
+{
+	if (!a->closed && a->up && !a->failed && !(a->mute && a->notified))
+		queue_out(a, CELL_NOTIFY);
+	a->closed = true;
+}
+
 /* Performs a set of actions. Returns whether the relay can go on. */
 static bool
 perform(struct world *w, unsigned todo, enum relay_event event, unsigned *needs)
 {
-	struct around *a = &w->a;
-	bool fine = true;
+	static const struct {
+		enum relay_action todo;
+		enum done done;
+		const char *name;
+	} deeds[] = {{DO_CLOSE_PROG_IN, DID_CLOSE_PROG_IN, "closes prog's stdin"},
+	    {DO_CLOSE_PROG_OUT, DID_CLOSE_PROG_OUT, "closes prog's stdout"},
+	    {DO_NOTIFY, DID_NOTIFY, "queues close_notify"}, {DO_FIN, DID_FIN, "sends FIN"},
+	    {DO_CLOSE_WIRE, DID_CLOSE_WIRE, "closes the wire"}, {DO_RESET_WIRE, DID_RESET_WIRE, "resets the wire"},
+	    {DO_ASK, DID_ASK, "asks the monitor"}};
+	bool fine = !(todo & DO_REPORT) || choose(2) == 0;
 
-	if (todo & DO_REPORT) {
-		fine = choose(2) == 0;
-		a->monitor = fine ? MONITOR_REPORTED : MONITOR_ANSWERED;
-		*needs |= fine ? 0 : NEEDS_MISFORTUNE;
-		say(fine ? "reports" : "there is no session to report");
+	if (todo & DO_REPORT)
+		report(&w->a, fine, needs);
+	for (unsigned i = 0; i < sizeof deeds / sizeof *deeds; i++) {
+		if (!(todo & deeds[i].todo))
+			continue;
+		w->a.done |= (uint8_t)deeds[i].done;
+		say("%s", deeds[i].name);
 	}
-	if (todo & DO_CLOSE_PROG_IN)
-		a->done |= DID_CLOSE_PROG_IN, say("closes prog's stdin");
-	if (todo & DO_CLOSE_PROG_OUT) {
-		a->done |= DID_CLOSE_PROG_OUT, say("closes prog's stdout");
+	if (todo & DO_CLOSE_PROG_OUT)
 		close_prog_out(w, event);
-	}
-	if (todo & DO_NOTIFY) {
-		a->done |= DID_NOTIFY, say("queues close_notify");
-		if (!a->closed && a->up && !a->failed && !(a->mute && a->notified))
-			queue_out(a, CELL_NOTIFY);
-		a->closed = true;
-	}
-	if (todo & DO_FIN)
-		a->done |= DID_FIN, say("sends FIN");
-	if (todo & (DO_CLOSE_WIRE | DO_RESET_WIRE)) {
-		a->done |= todo & DO_CLOSE_WIRE ? DID_CLOSE_WIRE : DID_RESET_WIRE;
-		say(todo & DO_CLOSE_WIRE ? "closes the wire" : "resets the wire");
+	if (todo & DO_NOTIFY)
+		close_engine(&w->a);
+	if (todo & (DO_CLOSE_WIRE | DO_RESET_WIRE))
 		close_wire(w);
-	}
-	if (todo & DO_ASK)
-		a->done |= DID_ASK, say("asks the monitor");
-	if (todo & DO_END)
-		say("ends: %s", relay_end_how(w->relay.end));
 	return fine;
 }
 
@@ -636,15 +643,28 @@ flights_left(const struct around *a)
 }
 
 static bool
+peer_can_send(const struct around *a, enum cell cell)
+{
+	if (a->peer_end != GOES_ON || a->peer_notified || a->peer_broke || a->net_n == NET_FULL)
+		return false;
+	switch (cell) {
+	case CELL_PART: return !a->peer_inside;
+	case CELL_HANDSHAKE: return flights_left(a) > 0;
+	case CELL_DATA: return flights_left(a) == 0;
+	case CELL_NOTIFY:
+	case CELL_BAD: return true;
+	case CELL_ALERT: break;
+	}
+	return false;
+}
+
+static bool
 peer_sends(struct around *a, enum cell cell, unsigned *needs)
 {
 	bool handshake = flights_left(a) > 0;
 
-	if (a->peer_end != GOES_ON || a->peer_notified || a->peer_broke || a->net_n == NET_FULL)
+	if (!peer_can_send(a, cell))
 		return false;
-	if ((cell == CELL_PART && a->peer_inside) || (cell == CELL_HANDSHAKE) != handshake)
-		if (cell != CELL_NOTIFY && cell != CELL_BAD && (cell != CELL_PART || a->peer_inside))
-			return false;
 	say("the peer sends %s", cell_name[cell]);
 	a->net[a->net_n++] = (uint8_t)cell;
 	a->peer_inside = cell == CELL_PART;
@@ -800,7 +820,7 @@ monitor_steps(struct around *a, unsigned what, unsigned *needs)
 static void
 forget_wire(struct around *a)
 {
-	memset(a->net, CELL_HANDSHAKE, a->net_n);
+	memset(a->net, CELL_BAD, a->net_n);
 	a->peer_inside = a->peer_notified = a->peer_broke = a->inside = false;
 }
 
