@@ -21,7 +21,7 @@
 
 #include <cmocka.h>
 
-enum { NODES = 1 << 22, SLOTS = 2 * NODES, CHOICES = 14 };
+enum { NODES = 1 << 21, SLOTS = 2 * NODES, CHOICES = 14 };
 
 /* A state, and how it was come to first. */
 struct node {
@@ -255,8 +255,8 @@ leave(const struct node *n)
 	struct world before = world_of(n);
 	bool turns = false;
 
-	laws_of_waiting(&before);
 	memset(chosen, 0, sizeof chosen);
+	laws_of_waiting(&before);
 	do {
 		struct world w = before;
 		unsigned needs = 0;
@@ -345,13 +345,13 @@ static void
 check_no_circles(void)
 {
 	uint32_t *into = calloc(node_count + 1, sizeof *into), *queue = malloc((node_count + 1) * sizeof *queue);
+	uint32_t *begin = calloc(node_count + 2, sizeof *begin);
 	size_t n = 0;
 
 	assert_non_null(into);
 	assert_non_null(queue);
-	/* By where they come from, counted by where they lead to: the search left the nodes one after another. */
-	uint32_t *begin = calloc(node_count + 2, sizeof *begin);
 	assert_non_null(begin);
+	/* The search left the nodes one after another: the edges are in the order of where they come from. */
 	for (size_t i = 0; i < edge_count; i++)
 		begin[edges[i].from + 1]++;
 	for (size_t i = 1; i <= node_count; i++)
