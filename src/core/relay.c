@@ -94,7 +94,7 @@ fail(struct relay *r, enum relay_end end, enum relay_tx next, unsigned facts)
 static void
 cut_answer(struct relay *r)
 {
-	if (r->net == NET_OPEN && r->stage != RELAY_HANDSHAKE && r->tx == TX_OPEN && !r->exited)
+	if (r->net == NET_OPEN && r->stage == RELAY_RUNNING && r->tx == TX_OPEN && !r->exited)
 		r->lost = true;
 }
 
@@ -110,8 +110,13 @@ cut_request(struct relay *r, enum relay_end end)
 static unsigned
 fail_wire(struct relay *r, enum relay_end end, unsigned facts)
 {
-	if (end == END_CUT || end == END_NO_NOTIFY || (end == END_TLS && facts & FACT_SILENT))
+	bool silent = end == END_TLS && facts & FACT_SILENT;
+
+	if (end == END_CUT || end == END_NO_NOTIFY || silent)
 		cut_answer(r);
+	/* What broke right behind the handshake is found before prog runs, and looks like an answer that is empty. */
+	if (silent && r->net == NET_OPEN && r->stage == RELAY_STARTING)
+		r->lost = true;
 	return fail(r, end, end == END_RESET ? TX_DEAD : TX_FLUSH, facts);
 }
 

@@ -220,6 +220,13 @@ misdeed_of(enum relay_end end)
 	}
 }
 
+/* Whether prog never gets what was decrypted for it. */
+static bool
+cuts_request(enum relay_end end)
+{
+	return end == END_NOT_RUN || end == END_ORPHANED;
+}
+
 static void
 laws_of_verdict(const struct relay *before, const struct world *w, enum relay_event event)
 {
@@ -232,7 +239,8 @@ laws_of_verdict(const struct relay *before, const struct world *w, enum relay_ev
 
 	law(!newly || r->end == told_of, "a failure has the name of what happened");
 	law(!misdeed || a->early & misdeed, "what the peer does after prog's exit and last byte is not judged");
-	law(!newly || before->net == NET_OPEN, "nothing is judged behind the last byte");
+	law(!newly || before->net == NET_OPEN || (cuts_request(r->end) && before->rx == RX_DRAIN && !before->exited),
+	    "nothing is judged behind the last byte, but what keeps prog from its own");
 	law(!counts || told_of == END_NONE || relay_failed(r) || r->doubt == told_of,
 	    "what goes wrong before the end is a failure, or a doubt");
 	law(event != EV_PROG_ALIVE || before->doubt == END_NONE || relay_failed(r),

@@ -276,12 +276,12 @@ static bool
 answer_is_cut(const struct relay *before, const struct world *w)
 {
 	enum relay_end end = w->relay.end;
-	bool newly = relay_failed(&w->relay) && !relay_failed(before);
-	bool answering = before->stage == RELAY_RUNNING && before->tx == TX_OPEN && !w->a.exited;
+	bool newly = relay_failed(&w->relay) && !relay_failed(before), silent = end == END_TLS && w->a.silent;
+	/* What breaks in one segment with the end of the handshake is found before prog runs. */
+	bool answering = before->stage == RELAY_RUNNING || (before->stage == RELAY_STARTING && silent);
 
-	return newly && answering &&
-	       (end == END_CUT || end == END_NO_NOTIFY || end == END_SIGNAL || end == END_ORPHANED ||
-		   (end == END_TLS && w->a.silent));
+	return newly && answering && before->tx == TX_OPEN && !w->a.exited &&
+	       (end == END_CUT || end == END_NO_NOTIFY || end == END_SIGNAL || end == END_ORPHANED || silent);
 }
 
 static void
