@@ -1,6 +1,6 @@
 import pytest
 
-pytest.register_assert_rewrite("harness", "apart", "server")
+pytest.register_assert_rewrite("harness", "apart", "memcheck", "server")
 
 import harness  # noqa: E402
 from apart import names  # noqa: E402, F401 (a fixture)

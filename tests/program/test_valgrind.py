@@ -1,43 +1,11 @@
 """Memory and descriptors under valgrind: no error, no leak, nothing left open, in monitor and engine."""
 
-import os
-import re
-import shutil
-
 import pytest
 
-from harness import Client, PROGRAM, Tlsd, VERSIONS, refusal, session
+from harness import Client, Tlsd, VERSIONS, refusal, session
+from memcheck import COUNT, MARKS, UNSEALED, check, valgrind
 
-COUNT = int(os.environ.get("S6_TLSD_VALGRIND", "2"))
-pytestmark = [
-    pytest.mark.skipif("S6_TLSD_SANITIZED" in os.environ, reason="valgrind cannot run a sanitized program"),
-    pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is not installed"),
-]
-
-
-# It makes calls of its own, which the seal forbids.
-UNSEALED = "--sandbox=off"
-
-
-def valgrind(folder):
-    kinds = "definite,indirect,possible"
-    return ["valgrind", "--leak-check=full", f"--show-leak-kinds={kinds}",
-            f"--errors-for-leak-kinds={kinds}", "--track-fds=yes", "--error-exitcode=99",
-            "--child-silent-after-fork=no", "--trace-children=no", f"--log-file={folder}/%p", PROGRAM]
-
-
-def left_open(log):
-    """The descriptors that a log calls open, but for those that were inherited."""
-    lines = [re.sub(r"^==\d+== *", "", line) for line in log.splitlines()]
-    return [line for line, after in zip(lines, [*lines[1:], ""])
-            if line.startswith("Open ") and "<inherited from parent>" not in after]
-
-
-def check(folder, monitor, engine):
-    for name, pid in ("monitor", monitor), ("engine", engine):
-        log = (folder / str(pid)).read_text()
-        assert "ERROR SUMMARY: 0 errors" in log, f"{name}: {log}"
-        assert left_open(log) == [], name
+pytestmark = MARKS
 
 
 @pytest.mark.parametrize("n", range(COUNT))
@@ -54,7 +22,7 @@ def test_connection(pki, tmp_path, n):
         assert client.read_all() == b""
         client.close()
         assert tlsd.wait() == 5
-    check(tmp_path, tlsd.pid, engine)
+    check(tmp_path, monitor=tlsd.pid, engine=engine)
 
 
 def test_refused_client(pki, tmp_path):
@@ -64,4 +32,4 @@ def test_refused_client(pki, tmp_path):
         assert "ALERT" in refusal(Client(tlsd.sock, pki))
         tlsd.sock.close()
         assert tlsd.wait() == 98
-    check(tmp_path, tlsd.pid, engine)
+    check(tmp_path, monitor=tlsd.pid, engine=engine)
