@@ -324,6 +324,28 @@ def test_grandchild_that_writes_for_ever(pki, version, close):
         leave(tlsd, client, 3)
 
 
+def test_grandchild_writes_behind_progs_rest(pki, blob, version, close):
+    """What prog left in a full pipe is its last word, though a grandchild puts more behind it without end."""
+    prog = python("import signal\n" + FILL + """
+if os.fork() == 0:
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.set_blocking(1, True)
+    while True:
+        os.write(1, b"y" * 4096)
+os._exit(3)
+""", blob.path)
+    with session(pki, prog, [close], version, rcvbuf=4096) as (tlsd, client):
+        tlsd.prog()
+        wait_for(lambda: len(children(tlsd.pid)) == 1, "prog to exit, with its pipe full")
+        got = 0
+        while data := client.read():
+            got += len(data)
+            assert got < 20_000_000, "the grandchild is not done with"
+        assert got > 65536
+        assert client.end == ENDS[close]
+        leave(tlsd, client, 3)
+
+
 def test_prog_daemonises(pki, tmp_path, version):
     """When prog's process ends the program ends, whatever prog left running."""
     go = Fifo(tmp_path / "go")
