@@ -9,8 +9,8 @@ import termios
 
 import pytest
 
-from harness import (FILL, Client, Fifo, Tlsd, alive, fatal_line, keeper, late_alert, leave, make_identity, python,
-                     session, too_old, wait_for, wait_quiet, wire_end)
+from harness import (ENDS, FILL, Client, Fifo, Tlsd, alive, fatal_line, keeper, late_alert, leave, make_identity,
+                     python, session, too_old, wait_for, wait_quiet, wire_end)
 
 ROLES = ["server", "client"]
 
@@ -282,6 +282,20 @@ def test_killed_at_rest(pki, tmp_path, version, act, code):
         assert client.end in ("fin", "reset")
         assert tlsd.wait() == code
         wait_for(lambda: not alive(engine), "the engine to end")
+
+
+def test_killed_behind_the_end(pki, blob, version, close):
+    """Once prog's end is on its way, a death of the engine takes back nothing of what the client has yet to read."""
+    size = 30_000
+    prog = ["sh", "-c", 'head -c "$1" "$0"; exec >&-; exec sleep 1000', blob.path, str(size)]
+    with session(pki, prog, [close, "--linger=2000000"], version, rcvbuf=4096) as (tlsd, client):
+        prog = tlsd.prog()
+        wait_quiet(tlsd.pid, tlsd.engine(), prog)
+        kill_engine(tlsd)
+        assert client.read_all() == blob.data[:size]
+        assert client.end == ENDS[close]
+        os.kill(prog, signal.SIGKILL)
+        assert tlsd.wait() == 98
 
 
 # -- an alert that arrives ---------------------------------------------------
