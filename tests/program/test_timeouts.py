@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from harness import (ABLE, FILL, Client, Fifo, Tlsd, cpu_ms, fatal_line, leave, offer, python, session, wait_quiet)
+from harness import (ABLE, FILL, Client, Fifo, Tlsd, cpu_ms, fatal_line, leave, offer, python, session, stop,
+                     wait_quiet)
 
 ROLES = ["server", "client"]
 
@@ -293,6 +294,19 @@ def test_stopped_and_continued(pki, version):
         leave(tlsd, client)
 
 
+def test_stopped_for_longer_than_it_may_be_idle(pki, version):
+    """An engine that goes on finds what came meanwhile before it finds itself late."""
+    with session(pki, ["cat"], ["-K500"], version) as (tlsd, client):
+        client.send(b"before")
+        assert client.read_exactly(6) == b"before"
+        stop(tlsd.engine())
+        client.send(b"meanwhile")
+        time.sleep(0.7)
+        os.kill(tlsd.engine(), signal.SIGCONT)
+        assert client.read_exactly(9) == b"meanwhile"
+        client.fin()
+        assert client.read_all() == b""
+        leave(tlsd, client)
 
 
 @pytest.mark.server_only
