@@ -1,6 +1,7 @@
 """Processes, descriptors and signals: what prog inherits, and what is left behind."""
 
 import contextlib
+import ctypes
 import itertools
 import os
 import pty
@@ -667,12 +668,22 @@ def brought_to(stage, tlsd, pki):
     return client
 
 
+@contextlib.contextmanager
+def heir():
+    """Whoever loses its parent meanwhile becomes our child, by prctl(2)."""
+    subreaper, libc = 36, ctypes.CDLL(None)
+    assert libc.prctl(subreaper, 1, 0, 0, 0) == 0
+    yield
+    assert libc.prctl(subreaper, 0, 0, 0, 0) == 0
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_monitor_killed(pki, version, stage):
-    """SIGKILL of the monitor ends engine and prog, without alert or close_notify."""
-    with Tlsd(pki, ["sh", "-c", "echo ran >&2; cat"], ["-S"], preexec=os.setsid) as tlsd:
+    """SIGKILL of the monitor ends engine and prog, without alert or close_notify; the engine leaves by itself."""
+    with heir(), Tlsd(pki, ["sh", "-c", "echo ran >&2; cat"], ["-S"], preexec=os.setsid) as tlsd:
         client = brought_to(stage, tlsd, pki)
-        tlsd.engine()
+        engine = tlsd.engine()
+        orphans = children(tlsd.pid)
         os.kill(tlsd.pid, signal.SIGKILL)
         if stage in ("silent", "half a hello"):
             assert raw_end(tlsd.sock)[0] == b""
@@ -682,6 +693,8 @@ def test_monitor_killed(pki, version, stage):
             cleanly_ended(client)
         assert tlsd.wait() == -signal.SIGKILL
         wait_for(lambda: not survivors(tlsd.pid), "the end of engine and prog")
+        codes = {pid: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in orphans}
+        assert codes[engine] == 0
 
 
 @pytest.mark.parametrize("stage", STAGES)
