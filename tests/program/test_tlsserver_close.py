@@ -6,12 +6,13 @@ The engine is that of s6-tlsd, and the rest of what may happen is in test_close.
 import contextlib
 import hashlib
 import os
+import signal
 import socket
 import ssl
 
 import pytest
 
-from harness import ENDS, Blob, Fifo, keeper, late_alert, wait_quiet
+from harness import ABLE, ENDS, Blob, Fifo, keeper, late_alert, stop, wait_quiet
 from server import echoed, leave, serving
 
 SIZE = 3_000_000
@@ -89,6 +90,22 @@ def test_client_resets_before_prog_runs(pki, tmp_path, version):
             assert code_of(server, client) == "98"
             server.warning(f"peer={client.peername} ")
         server.at_rest()
+
+
+def test_client_says_its_last_word_before_prog_has_its_pipes(pki, version):
+    """prog gets the client's bytes and EOF, and where its answer is not wanted any more, that is told to it as well."""
+    with serving(pki, ["sh", "-c", "wc -c; head -c 1000000 /dev/zero; exit 3"]) as server:
+        client = server.begin(version)
+        engine = int(server.event("accept", peer=client.peername)["pid"])
+        stop(server.pid)
+        client.handshake()
+        client.send(b"hello")
+        client.close_notify()
+        wait_quiet(engine)
+        os.kill(server.pid, signal.SIGCONT)
+        assert client.read_all() == (b"5\n" + bytes(1_000_000) if ABLE.replies_after_close_notify else b"")
+        client.close()
+        assert code_of(server, client) == "3"
 
 
 def test_upload_is_whole(pki, small, version):
