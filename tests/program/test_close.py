@@ -324,24 +324,27 @@ def test_grandchild_that_writes_for_ever(pki, version, close):
         leave(tlsd, client, 3)
 
 
-def test_grandchild_writes_behind_progs_rest(pki, blob, version, close):
-    """What prog left in a full pipe is its last word, though a grandchild puts more behind it without end."""
-    prog = python("import signal\n" + FILL + """
+def test_grandchild_writes_behind_progs_rest(pki, blob, tmp_path, version, close):
+    """What prog left in a full pipe is its last word, though a grandchild puts more behind it without end.
+
+    The pipe is so large that it is not read in one go."""
+    told = Fifo(tmp_path / "told")
+    prog = python("import fcntl, signal\nfcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 1 << 20)\n" + FILL + """
 if os.fork() == 0:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.set_blocking(1, True)
     while True:
         os.write(1, b"y" * 4096)
+open(sys.argv[2], "w").write(f"{n}\\n")
 os._exit(3)
-""", blob.path)
+""", blob.path, told.path)
     with session(pki, prog, [close], version, rcvbuf=4096) as (tlsd, client):
-        tlsd.prog()
-        wait_for(lambda: len(children(tlsd.pid)) == 1, "prog to exit, with its pipe full")
-        got = 0
-        while data := client.read():
-            got += len(data)
-            assert got < 20_000_000, "the grandchild is not done with"
-        assert got > 65536
+        n = int(told.get())
+        wait_for(lambda: len(children(tlsd.pid)) == 1, "prog's end")
+        wait_quiet(tlsd.pid, tlsd.engine())
+        assert 65536 < n < len(blob.data)
+        got = client.read_all()
+        assert len(got) == n and got == blob.data[:n]
         assert client.end == ENDS[close]
         leave(tlsd, client, 3)
 
