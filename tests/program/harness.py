@@ -7,6 +7,7 @@ event and bounded by LIMIT, which is never reached when all is well.
 """
 
 import contextlib
+import ctypes
 import datetime
 import fcntl
 import hashlib
@@ -691,6 +692,20 @@ def ordinary():
         os.setgroups([])
         os.setgid(65534)
         os.setuid(65534)
+
+
+def filtered(code):
+    """For Tlsd's preexec: the kernel answers system calls as this filter says, (code, true, false, k) each line."""
+    filters = b"".join(struct.pack("HBBI", *line) for line in code)
+
+    def preexec():
+        libc = ctypes.CDLL(None, use_errno=True)
+        text = ctypes.create_string_buffer(filters)
+        program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(code), ctypes.addressof(text)))
+        if os.geteuid() != 0:
+            libc.prctl(38, 1, 0, 0, 0)  # no_new_privs
+        assert libc.prctl(22, 2, program, 0, 0) == 0, os.strerror(ctypes.get_errno())
+    return preexec
 
 
 def needs_tls13(test):

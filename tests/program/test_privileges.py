@@ -1,13 +1,14 @@
 """Who runs as whom: TLS_UID and TLS_GID, and what is left to the engine."""
 
 import os
+import platform
 import re
 import shutil
 import tempfile
 
 import pytest
 
-from harness import (Client, PROGRAM, Tlsd, one_line, python, refused_at_start, refusal, session, status_of,
+from harness import (Client, PROGRAM, Tlsd, filtered, one_line, python, refused_at_start, refusal, session, status_of,
                      wait_for)
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only root has privileges to drop")
@@ -280,6 +281,36 @@ def test_ids_are_ignored_without_root(pki, public, ids):
         client.fin()
         assert tlsd.wait() == 0
         assert tlsd.stderr() == ""
+
+
+CALLS = {"x86_64": {"setresuid": 117, "setresgid": 119, "setgroups": 116, "setuid": 105, "setgid": 106, "capset": 126},
+         "aarch64": {"setresuid": 147, "setresgid": 149, "setgroups": 159, "setuid": 146, "setgid": 144, "capset": 91}}
+
+
+def pretending(call):
+    """A preexec function: a kernel that says it has done what the call asks for, and has not."""
+    number = CALLS.get(platform.machine(), {}).get(call)
+    if number is None:
+        pytest.skip("the numbers of this machine's system calls are not known here")
+    pretend = filtered([(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x50000), (0x06, 0, 0, 0x7fff0000)])
+
+    def preexec():
+        with_groups()
+        pretend()
+    return preexec
+
+
+NOT_DROPPED, TAKEN_BACK = "root privileges were not dropped", "root privileges can be taken back"
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("call, env, message", [
+    ("setresuid", IDS, NOT_DROPPED), ("setresgid", IDS, NOT_DROPPED), ("setgroups", IDS, NOT_DROPPED),
+    ("setuid", IDS, TAKEN_BACK), ("setgid", IDS, TAKEN_BACK), ("capset", {}, "capabilities were not dropped")])
+def test_drop_that_does_not_stick(pki, call, env, message):
+    """What was dropped is looked at: 111 before a byte is read, if it is still there."""
+    code, text = refused_at_start(pki, env=env, preexec=pretending(call))
+    assert code == 111 and text.endswith(f" {message}"), text
 
 
 @ROOT_ONLY

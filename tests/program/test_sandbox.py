@@ -15,9 +15,8 @@ import tempfile
 
 import pytest
 
-from harness import (Client, LIMIT, PROGRAM, SANITIZED, Tlsd, make_identity, one_line, program_name, python,
-                     refused_at_start,
-                     session, status_of, survivors, wait_for)
+from harness import (Client, LIMIT, PROGRAM, SANITIZED, Tlsd, filtered, make_identity, one_line, program_name, python,
+                     refused_at_start, session, status_of, survivors, wait_for)
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only root has privileges to drop")
 pytestmark = pytest.mark.skipif(SANITIZED, reason="a sanitized program is never sealed")
@@ -50,16 +49,7 @@ def lacking(*names):
         else:
             code += [(0x15, 0, 1, CALLS[name]), (0x06, 0, 0, 0x50000 | 38)]
     code += [(0x06, 0, 0, 0x7fff0000)]
-    filters = b"".join(struct.pack("HBBI", *line) for line in code)
-
-    def preexec():
-        libc = ctypes.CDLL(None, use_errno=True)
-        text = ctypes.create_string_buffer(filters)
-        program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(code), ctypes.addressof(text)))
-        if os.geteuid() != 0:
-            libc.prctl(NO_NEW_PRIVS, 1, 0, 0, 0)
-        assert libc.prctl(22, 2, program, 0, 0) == 0, os.strerror(ctypes.get_errno())
-    return preexec
+    return filtered(code)
 
 
 def limits(pid):
