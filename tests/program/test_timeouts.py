@@ -50,6 +50,7 @@ def drip(tlsd, pki, version):
         with contextlib.suppress(ConnectionError):
             tlsd.sock.sendall(bytes([byte]))
         time.sleep(0.02)
+    assert not hello, "each byte has bought more time"
 
 
 @pytest.mark.parametrize("option, stall", [
