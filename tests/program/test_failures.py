@@ -15,6 +15,7 @@ from harness import (ENDS, FILL, Client, Fifo, Tlsd, alive, fatal_line, keeper, 
 ROLES = ["server", "client"]
 
 RECORD = 3000
+BAD_RECORD = b"\x17\x03\x03\x00\x40" + bytes(64)
 
 
 # -- reset -------------------------------------------------------------------
@@ -117,6 +118,24 @@ def test_cut_inside_a_record(pki, blob, tmp_path, version, at, end):
         assert tlsd.wait() == 98
         fatal_line(tlsd)
     assert taken.read_bytes() == blob.data[:3 * RECORD]
+
+
+@pytest.mark.parametrize("behind", ["close_notify", "bad record"])
+@pytest.mark.parametrize("size", [70_000, 75_000, 80_000])
+def test_what_the_last_bytes_are_followed_by_is_judged(pki, blob, tmp_path, version, size, behind):
+    """What stands between bytes that prog is slow to take and the FIN behind them, already there, is not passed over."""
+    taken, go = tmp_path / "taken", Fifo(tmp_path / "go")
+    prog = ["sh", "-c", 'read -r _ < "$0"; exec cat > "$1"', go.path, str(taken)]
+    with session(pki, prog, ["-J"], version) as (tlsd, client):
+        data = client.encrypt(blob.data[:size])
+        last = client.close_notify(send=False) if behind == "close_notify" else BAD_RECORD
+        client.sock.sendall(data + last)
+        client.fin()
+        wait_quiet(tlsd.engine())
+        go.put()
+        assert tlsd.wait() == (0 if behind == "close_notify" else 98)
+        assert "close_notify" not in tlsd.stderr()
+        assert taken.read_bytes() == blob.data[:size]
 
 
 def test_cut_between_records_is_no_cut(pki, blob, tmp_path, version):
