@@ -10,7 +10,8 @@ import threading
 
 import pytest
 
-from harness import ABLE, LIMIT, SANITIZED, Blob, Fifo, alive, python, survivors, wait_for, wire_end
+from harness import (ABLE, LIMIT, SANITIZED, Blob, Fifo, alive, children, python, survivors, wait_for, wait_quiet,
+                     wire_end)
 from server import TLSSERVER, Server, echoed, leave, many, refused, serving
 
 
@@ -64,6 +65,19 @@ def test_term_lets_a_handshake_finish(pki, version):
         server.event("accept", peer=client.peername)
         server.proc.terminate()
         nobody_listens(server)
+        client.handshake()
+        assert echoed(client)
+        leave(client)
+
+
+def test_term_to_all_lets_a_handshake_finish(pki, version):
+    """The signers that it needs are of the same group."""
+    with ending(pki, ["cat"]) as server:
+        client = server.begin(version)
+        server.event("accept", peer=client.peername)
+        os.killpg(server.pid, signal.SIGTERM)
+        nobody_listens(server)
+        wait_quiet(server.pid, *children(server.pid))
         client.handshake()
         assert echoed(client)
         leave(client)
@@ -414,3 +428,31 @@ def test_no_more_processes(pki, public, more):
                              "|^(pid=.* )?cannot run cat now: Resource temporarily unavailable; connections wait$")
         # More than once only where something went well in between.
         assert len(server.lines("warning")) <= 16
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a uid that nobody else has")
+@pytest.mark.skipif(SANITIZED, reason="a leak checker needs a process of its own")
+def test_no_process_for_any_prog(pki, public):
+    """Where all that are in wait for a prog and none runs, the one that came last makes way."""
+    uid = 61200 + os.getpid() % 4000
+
+    def preexec():
+        resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
+        os.setgroups([])
+        os.setgid(uid)
+        os.setuid(uid)
+
+    limit = 1 + ABLE.signs_elsewhere * min(4, len(os.sched_getaffinity(0))) + 2
+    with serving(pki, ["cat"], ["--spare=0"], preexec_fn=preexec, **public) as server:
+        first = server.begin()
+        server.event("accept", peer=first.peername)
+        second = server.begin()
+        server.event("accept", peer=second.peername)
+        second.handshake()
+        first.handshake()
+        server.warning(f"peer={second.peername} there is no room for prog, and others wait for it too$")
+        assert server.event("end", peer=second.peername)["code"] == "111"
+        assert echoed(first)
+        leave(first)
+        server.at_rest()
+        server.pass_over("^(pid=.* )?cannot (run cat now|fork): Resource temporarily unavailable; connections wait$")
