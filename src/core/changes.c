@@ -33,6 +33,21 @@ write_value(char *out, struct span value)
 	out[value.n] = '\0';
 }
 
+/* As realloc(3), but for the old block, of which nothing is left. */
+static char *
+grown(const struct changes *c, size_t n)
+{
+	char *text = malloc(c->n + n);
+
+	if (text && c->n > 0) {
+		memcpy(text, c->text, c->n);
+		explicit_bzero(c->text, c->n);
+	}
+	if (text)
+		free(c->text);
+	return text;
+}
+
 int
 changes_add(struct changes *c, const char *name, struct span content, struct fault *f)
 {
@@ -42,7 +57,7 @@ changes_add(struct changes *c, const char *name, struct span content, struct fau
 
 	if (n > CHANGES_MAX - c->n)
 		return fault_set(f, FAULT_USAGE, "%s: more than 64 KiB of variables", name);
-	text = realloc(c->text, c->n + n);
+	text = grown(c, n);
 	if (!text)
 		return fault_set(f, FAULT_SYSTEM, "%s: out of memory", name);
 	c->text = text;
@@ -59,6 +74,8 @@ changes_add(struct changes *c, const char *name, struct span content, struct fau
 void
 changes_free(struct changes *c)
 {
+	if (c->text)
+		explicit_bzero(c->text, c->n);
 	free(c->text);
 	*c = (struct changes){0};
 }
