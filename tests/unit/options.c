@@ -148,6 +148,7 @@ static const struct good goods[] = {
 
     {{"0", "443", "cat"}, {S}, 2},
     {{"--", "::", "443", "cat", "-1"}, {GIVEN, AT("::", "443")}, 3},
+    {{"0", "65535", "cat"}, {GIVEN, AT("0", "65535")}, 2},
     {{"-1", "localhost", "https", "cat"}, {GIVEN, AT("localhost", "https"), .print_port = 1}, 3},
     {{"-SJyZK5", "0", "443", "cat"},
 	{S, .close = CLOSE_NOTIFY, .enforce = 1, .verify = VERIFY_REQUIRED, .keep = 1, .idle_ms = 5}, 3},
@@ -403,6 +404,9 @@ usage_and_help(void **state)
 		assert_non_null(strstr(help, "-K, --idle-timeout=ms"));
 		assert_int_equal(options_help(program, help, (size_t)n), -1);
 		assert_int_equal(options_help(program, help, (size_t)n + 1), n);
+		n = options_usage(program, usage, sizeof usage);
+		assert_int_equal(options_usage(program, usage, (size_t)n), -1);
+		assert_int_equal(options_usage(program, usage, (size_t)n + 1), n);
 		assert_int_equal(options_usage(program, usage, 10), -1);
 	}
 }
