@@ -344,6 +344,17 @@ def test_listener_is_killed(pki, tmp_path, version):
         wait_for(lambda: not survivors(server.pid), "the last process")
 
 
+def test_listener_is_killed_before_there_is_a_key(pki, tmp_path):
+    """Signers that wait for their key end as well."""
+    os.mkfifo(tmp_path / "key")
+    with Server(pki, ["cat"], env={"KEYFILE": str(tmp_path / "key")}, ready=False) as server:
+        if ABLE.signs_elsewhere:
+            wait_for(lambda: children(server.pid), "signers")
+        wait_quiet(server.pid, *children(server.pid))
+        os.kill(server.pid, signal.SIGKILL)
+        wait_for(lambda: not survivors(server.pid), "the last process")
+
+
 # -- no room ------------------------------------------------------------------------------------
 
 def test_too_few_descriptors(pki):
