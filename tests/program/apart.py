@@ -55,10 +55,11 @@ def apart(test):
 @pytest.fixture
 def names(tmp_path):
     """A function for a test that is apart: names("127.0.0.1 a b\\n...") is what /etc/hosts has; DNS is asked at
-    127.0.0.1, and search is resolv.conf's line."""
-    def put(hosts="", search="."):
+    127.0.0.1, once and for timeout seconds, and search is resolv.conf's line."""
+    def put(hosts="", search=".", timeout=1):
+        resolv = f"nameserver 127.0.0.1\nsearch {search}\noptions timeout:{timeout} attempts:1\n"
         for name, text in (("hosts", hosts), ("nsswitch.conf", "hosts: files dns\nservices: files\n"),
-                           ("resolv.conf", f"nameserver 127.0.0.1\nsearch {search}\noptions timeout:1 attempts:1\n")):
+                           ("resolv.conf", resolv)):
             (tmp_path / name).write_text(text)
             command("mount", "--bind", tmp_path / name, "/etc/" + name)
     return put

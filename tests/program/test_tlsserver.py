@@ -798,3 +798,27 @@ def test_names_that_take_long(pki, names):
             slow.reset()
             server.warning(f"peer={slow.peername} ")
             server.event("end", peer=slow.peername)
+
+
+@apart
+def test_a_look_up_has_no_more_than_it_needs(pki, names):
+    """The ids and privileges of an engine, the channel to the listener, and what its resolver opens."""
+    names("127.0.0.1 here.example\n", timeout=30)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(("127.0.0.1", 53))
+        with serving(pki, ["true"], ["-h", "-t100000"], env={"TLS_UID": "61001", "TLS_GID": "61002"}) as server:
+            wait_quiet(server.pid)
+            signers = server.signers()
+            slow = server.client(source="127.0.0.2")
+            wait_quiet(server.pid)
+            asker, = (pid for pid in server.signers() if pid not in signers)
+            fds = [os.readlink(f"/proc/{asker}/fd/{n}") for n in os.listdir(f"/proc/{asker}/fd")]
+            assert sorted(fd.split(":")[0] for fd in fds if fd != "/dev/null") == ["socket", "socket"]
+            assert status_of(asker, "Uid").split() == ["61001"] * 4
+            assert status_of(asker, "Gid").split() == ["61002"] * 4
+            assert status_of(asker, "Groups") == ""
+            for name in "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb":
+                assert int(status_of(asker, name), 16) == 0
+            os.kill(asker, signal.SIGKILL)  # prog does without
+            assert slow.read_all() == b""
+            slow.close()
