@@ -5,6 +5,7 @@ import os
 import signal
 
 import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from harness import (ABLE, LIMIT, PROGRAM, SANITIZED, VERSIONS, children, status_of, survivors, wait_for,
                      wait_quiet)
@@ -120,6 +121,32 @@ def test_key_is_with_the_signers_alone(pki, version, kind):
         silent.handshake()
         leave(silent)
         leave(up)
+
+
+@SEES
+def test_engines_know_nothing_of_other_clients(pki, tmp_path, version):
+    """A spare one is a copy of the listener, which has forgotten who was there, and keeps who is where no copy goes."""
+    rule = tmp_path / "ip4/127.0.0.1_32"
+    (rule / "env").mkdir(parents=True)
+    (rule / "allow").touch()
+    (rule / "env/OTHER").write_text("and another for this client alone")
+    (rule / "env/WORD").write_text("of the rule for this client alone")
+    alice = pki.issue("memorable", "Memorable Alice", eku=[ExtendedKeyUsageOID.CLIENT_AUTH])
+    with serving(pki, ["cat"], ["-Y", "-i", str(tmp_path)], env={"CAFILE": pki.cafile}) as server:
+        gone, there = (server.client(version, identity=alice) for _ in range(2))
+        assert echoed(gone) and echoed(there)
+        words = {"subject": b"Memorable Alice", "rule": b"for this client alone",
+                 "gone": gone.peername.encode(), "there": there.peername.encode()}
+        assert {name for name, _ in seen(server.prog(there), words)} >= {"subject", "rule"}
+        assert "there" in {name for name, _ in seen(server.pid, words)}
+        leave(gone)
+        for _ in range(3):  # they use up what was forked before
+            leave(server.client(version, source="127.0.0.1"))
+        wait_for(lambda: len(server.spares()) == 2, "spare engines")
+        wait_quiet(server.pid, *server.spares())
+        for engine in server.spares():
+            assert seen(engine, words) == set()
+        leave(there)
 
 
 @SEES
