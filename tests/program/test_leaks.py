@@ -352,7 +352,7 @@ def check_all(folder, listener):
         found += 1
         assert "ERROR SUMMARY: 0 errors" in text, text
         if log.name == str(listener):
-            # What it has as long as it lives, an epoll set and the rules; and channels of spare engines, killed with it.
+            # What it has as long as it lives, an epoll set and the rules; channels of spare engines, killed with it.
             kinds = collections.Counter(re.sub(r"(file descriptor|socket).*", r"\1", line) for line in left_open(text))
             assert kinds.pop("Open file descriptor") == 2, text
             assert kinds.pop("Open AF_UNIX socket", 0) <= 2, text
