@@ -121,7 +121,7 @@ def test_cut_inside_a_record(pki, blob, tmp_path, version, at, end):
 
 
 @pytest.mark.parametrize("behind", ["close_notify", "bad record"])
-@pytest.mark.parametrize("size", [70_000, 75_000, 80_000])
+@pytest.mark.parametrize("size", [70_000, 131_500, 150_000, 200_000])
 def test_what_the_last_bytes_are_followed_by_is_judged(pki, blob, tmp_path, version, size, behind):
     """What stands between bytes that prog is slow to take and the FIN, which is there already, is not passed over."""
     taken, go = tmp_path / "taken", Fifo(tmp_path / "go")
