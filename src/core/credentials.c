@@ -90,10 +90,11 @@ next_of(struct span *text, bool (*wanted)(const struct pem_block *), struct pem_
 	return got;
 }
 
+/* As pem_next says it; NULL: there was no memory. */
 static int
 malformed(struct fault *f, const char *name, const char *why)
 {
-	return fault_set(f, FAULT_CONTEXT, "%s: malformed PEM: %s", name, why);
+	return why ? fault_set(f, FAULT_CONTEXT, "%s: malformed PEM: %s", name, why) : no_memory(f, name);
 }
 
 int

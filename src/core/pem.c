@@ -196,7 +196,7 @@ body_decode(struct span body, struct pem_block *b, const char **why)
 {
 	b->der = malloc(body.n / 4 * 3 + 3);
 	if (b->der == NULL)
-		return pem_fail(why, "out of memory");
+		return pem_fail(why, NULL);
 	if (!base64_decode(body, b->der, &b->n))
 		return pem_fail(why, "bad base64");
 	return b->n > 0 ? 1 : pem_fail(why, "empty block");

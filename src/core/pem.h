@@ -23,8 +23,8 @@ struct pem_block {
  * a line starts with "-----BEGIN ". Returns 1 and fills *b, which need not be
  * initialised; 0 when there is none; -1 when a block is malformed (no END line,
  * a label that differs, not base64 or badly padded, nothing in it): *why then
- * points at a constant text such as "no END line". -1 with *why "out of memory"
- * when allocation fails. After 0 and -1 *b is empty. Every call that does not
+ * points at a constant text such as "no END line", or is NULL when allocation
+ * fails. After 0 and -1 *b is empty. Every call that does not
  * return 0 takes something off *text.
  */
 int pem_next(struct span *text, struct pem_block *b, const char **why);

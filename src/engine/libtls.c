@@ -690,7 +690,8 @@ peer_names(const struct engine *e, struct session *s, struct fault *f)
 	long printed;
 
 	if (peer_leaf(e, &leaf, &why) < 0)
-		return fault_set(f, FAULT_TLS, "the peer's certificate cannot be read: %s", why);
+		return fault_set(
+		    f, FAULT_TLS, "the peer's certificate cannot be read: %s", why ? why : "out of memory");
 	printed = dn_subject((struct span){leaf.der, leaf.n}, s->subject, sizeof s->subject);
 	if (!e->server)
 		session_set_names(s, (struct span){leaf.der, leaf.n});

@@ -304,7 +304,7 @@ test_out_of_memory(void **state)
 	spy.fail = true;
 	assert_int_equal(pem_next(&in, &b, &why), -1);
 	spy.fail = false;
-	assert_string_equal(why, "out of memory");
+	assert_null(why);
 	assert_null(b.der);
 	pem_wipe(&b);
 }
