@@ -177,6 +177,26 @@ times(void **state)
 		}
 }
 
+/* Where the two times ought to be, there is something else. */
+static void
+no_times(void **state)
+{
+	static const unsigned char sources[][16] = {
+	    {0x30, 9, 0x30, 7, 0x02, 1, 1, 0x30, 0, 0x30, 0},
+	    {0x30, 9, 0x30, 7, 0x04, 1, 1, 0x30, 0, 0x30, 0},
+	    {0x30, 11, 0x30, 9, 0x02, 1, 1, 0x30, 0, 0x30, 0, 0x31, 0},
+	};
+	char out[VALIDITY_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
+		struct span der = {sources[i], sources[i][1] + 2u};
+
+		assert_int_equal(validity_at(der, 0), VALIDITY_UNKNOWN);
+		assert_int_equal(validity_until(der, out), -1);
+	}
+}
+
 int
 main(void)
 {
@@ -184,6 +204,7 @@ main(void)
 	    cmocka_unit_test(keys),
 	    cmocka_unit_test(certificates),
 	    cmocka_unit_test(times),
+	    cmocka_unit_test(no_times),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

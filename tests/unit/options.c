@@ -16,6 +16,10 @@
 
 #define WORDS 14
 
+/* As long as a name may be, with its dot or without. */
+#define LABEL "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define LONG_NAME LABEL "." LABEL "." LABEL ".aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
 struct good {
 	const char *words[WORDS];
 	struct config config; /* prog aside; .sockets: so many were handed over */
@@ -95,6 +99,8 @@ static const struct good goods[] = {
     {{"--servername=192.0.2.1", "cat"}, {C, FDS, .servername = "192.0.2.1"}, 1},
     {{"-k2001:DB8::1", "cat"}, {C, FDS, .servername = "2001:DB8::1"}, 1},
     {{"-kfe80::1%eth0", "cat"}, {C, FDS, .servername = "fe80::1"}, 1},
+    {{"-k", LONG_NAME, "cat"}, {C, FDS, .servername = LONG_NAME}, 2},
+    {{"-k", LONG_NAME ".", "cat"}, {C, FDS, .servername = LONG_NAME}, 2},
     {{"-ka", "-kb", "cat"}, {C, FDS, .servername = "b"}, 2},
     {{"--no-verify-name", "cat"}, {C, FDS, .any_name = 1}, 1},
     {{"--no-verify-cert", "cat"}, {.program = TLSC, FDS, .verbosity = 1, REST}, 1},
@@ -268,6 +274,7 @@ what_is_wrong(void **state)
 	    {{"-k.", "cat"}, "not \".\"", TLSC},
 	    {{"-k", "a..b", "cat"}, "not \"a..b\"", TLSC},
 	    {{"-k", "*.b.c", "cat"}, "not \"*.b.c\"", TLSC},
+	    {{"-k", LONG_NAME "x", "cat"}, "-k takes a DNS name or an IP address, not \"aaaa", TLSC},
 	    {{"-k", "127.1", "cat"}, "not \"127.1\"", TLSC},
 	    {{"-k", ":", "cat"}, "not \":\"", TLSC},
 	    {{"-k", "%a", "cat"}, "not \"%a\"", TLSC},

@@ -62,6 +62,51 @@ round_trip(void **state)
 }
 
 static void
+connected(void **state)
+{
+	static const struct ucspi u = {.local_ip = "192.0.2.1",
+	    .remote_ip = "::1",
+	    .local_port = "1",
+	    .remote_port = "443",
+	    .has_remote_host = true,
+	    .remote_host = "there"};
+	struct ucspi back;
+	long n = message_connected(buf, &u);
+
+	(void)state;
+	assert_true(n > 0);
+	assert_int_equal(message_read_connected((struct span){buf, (size_t)n}, &back), 0);
+	assert_string_equal(back.remote_ip, "::1");
+	assert_string_equal(back.remote_port, "443");
+	assert_string_equal(back.remote_host, "there");
+	assert_false(back.has_local_host);
+	for (long cut = 0; cut < n; cut++)
+		assert_int_equal(message_read_connected((struct span){buf, (size_t)cut}, &back), -1);
+	buf[0] ^= 1; /* another message */
+	assert_int_equal(message_read_connected((struct span){buf, (size_t)n}, &back), -1);
+}
+
+/* Not only is each text empty then: nothing is left of it. */
+static void
+wiped(void **state)
+{
+	static const struct session none;
+	static struct session s;
+
+	(void)state;
+	strcpy(s.protocol, full.protocol);
+	strcpy(s.cipher, full.cipher);
+	strcpy(s.sni, full.sni);
+	strcpy(s.hash, full.hash);
+	strcpy(s.subject, full.subject);
+	strcpy(s.names, full.names);
+	strcpy(s.expires, full.expires);
+	s.has_sni = s.has_peer = s.has_names = true;
+	session_wipe(&s);
+	assert_memory_equal(&s, &none, sizeof s);
+}
+
+static void
 fill(char *text, size_t size, const char *start)
 {
 	memset(text, 'x', size - 1);
@@ -279,6 +324,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(round_trip),
+	    cmocka_unit_test(connected),
+	    cmocka_unit_test(wiped),
 	    cmocka_unit_test(the_longest_texts_fit),
 	    cmocka_unit_test(lies_are_refused),
 	    cmocka_unit_test(reports_and_faults),

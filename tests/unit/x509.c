@@ -77,6 +77,11 @@ names_as_text(void **state)
 	    {CERT("", FOREVER, "", EXTENSIONS(EXTENSION("11", "30(82('a')) 05()"))), NULL},
 	    {CERT("", FOREVER, "", EXTENSIONS(EXTENSION("11", "30()") EXTENSION("11", "30()"))), NULL},
 	    {CERT("", FOREVER, "", EXTENSIONS(EXTENSION("11", "31(82('a'))"))), NULL},
+	    {CERT("", FOREVER, "", "a3( 31() )"), NULL},
+	    {CERT("", FOREVER, "", "05()"), NULL},
+	    {CERT("", FOREVER, "", EXTENSIONS("31()")), NULL},
+	    {CERT("", FOREVER, "", EXTENSIONS("30( 05() )")), NULL},
+	    {CERT("", FOREVER, "", EXTENSIONS("30( 06(551d0f) 05() )")), NULL},
 	    {"30()", NULL},
 	    {"", NULL},
 	};
@@ -211,6 +216,40 @@ uses(void **state)
 	}
 }
 
+/* What a certificate may be for, and how many authorities may stand below it: -1: any number, -2: it cannot be read. */
+static void
+purposes_and_lengths(void **state)
+{
+	static const struct {
+		const char *source;
+		bool servers, clients;
+		long length;
+	} cases[] = {
+	    {CERT("", FOREVER, "", ""), true, true, -1},
+	    {CERT("", FOREVER, "", EXTENSIONS(EXTENSION("25", "30(06(2b06010505070301))"))), true, false, -1},
+	    {CERT("", FOREVER, "", EXTENSIONS(EXTENSION("25", "30(06(2a) 06(2b06010505070302))"))), false, true, -1},
+	    {CERT("", FOREVER, "", EXTENSIONS(EXTENSION("25", "31(06(2b06010505070301))"))), false, false, -1},
+	    {CERT("", FOREVER, "", EXTENSIONS(EXTENSION("25", "30(05() 06(2b06010505070301))"))), false, false, -1},
+	    {CERT("", FOREVER, "", EXTENSIONS(EXTENSION("13", "30(01(ff))"))), true, true, -1},
+	    {CERT("", FOREVER, "", EXTENSIONS(EXTENSION("13", "30(01(ff) 02(7f))"))), true, true, 127},
+	    {CERT("", FOREVER, "", EXTENSIONS(EXTENSION("13", "30(02(00))"))), true, true, 0},
+	    {CERT("", FOREVER, "", EXTENSIONS(EXTENSION("13", "30(01(ff) 02(80))"))), true, true, -2},
+	    {CERT("", FOREVER, "", EXTENSIONS(EXTENSION("13", "30(01(ff) 02(0001))"))), true, true, -2},
+	    {CERT("", FOREVER, "", EXTENSIONS(EXTENSION("13", "30(01(ff) 05())"))), true, true, -2},
+	    {CERT("", FOREVER, "", EXTENSIONS(EXTENSION("13", "05()"))), true, true, -2},
+	    {"30()", false, false, -2},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct derasm d = derasm(cases[i].source);
+
+		assert_int_equal(x509_purpose(span(&d), true), cases[i].servers);
+		assert_int_equal(x509_purpose(span(&d), false), cases[i].clients);
+		assert_int_equal(x509_path_length(span(&d)), cases[i].length);
+	}
+}
+
 static void
 parties(void **state)
 {
@@ -333,6 +372,7 @@ main(void)
 	    cmocka_unit_test(names_that_cannot_be_read_are_none),
 	    cmocka_unit_test(ends),
 	    cmocka_unit_test(uses),
+	    cmocka_unit_test(purposes_and_lengths),
 	    cmocka_unit_test(parties),
 	    cmocka_unit_test(refused_chains),
 	    cmocka_unit_test(words),
