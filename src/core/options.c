@@ -184,7 +184,7 @@ static int
 store(const struct reading *r)
 {
 	switch (r->option->kind) {
-	case SET: *(int *)field(r) = r->option->value; return 0;
+	case SET: *(int *)field(r) = r->option->value; break;
 	case NUMBER: return store_number(r);
 	case ROUNDS: return store_rounds(r);
 	case CHOICE: return store_choice(r);

@@ -336,7 +336,7 @@ settle_tx(struct relay *r, unsigned facts)
 	case TX_OPEN:
 	case TX_SHUT:
 	case TX_CUT:
-	case TX_DEAD: return 0;
+	case TX_DEAD: break;
 	}
 	return 0;
 }
