@@ -1,5 +1,6 @@
 """Every byte arrives, in order, whatever the size, the speed and the way the transfer ends; memory stays bounded."""
 
+import contextlib
 import time
 
 import pytest
@@ -8,12 +9,12 @@ from harness import BUFFERS_KB, ENDS, Fifo, anonymous_kb, leave, measures_memory
 
 ROLES = ["server", "client"]
 
-SIZES = [0, 1, 5, 16383, 16384, 16385, 65536, 65537, 2_000_000]
+SIZES = [0, 1, 5, 16383, 16384, 16385, 65536, 65537, 2_000_000, 50_000_000]
 
 
-def assert_whole(client, blob, size, close):
+def assert_whole(client, blob, size, close, got=None):
     """The client reads exactly the blob's first `size` bytes, then the end that `close` stands for."""
-    got = client.read_all()
+    got = client.read_all() if got is None else got
     assert len(got) == size
     assert got == memoryview(blob.data)[:size]
     assert client.end == ENDS[close]
@@ -27,47 +28,65 @@ def test_prog_writes_and_exits(pki, blob, version, close, size):
         leave(tlsd, client)
 
 
-@pytest.mark.parametrize("size", [0, 16385, 2_000_000])
-def test_client_reads_late(pki, blob, version, close, size):
-    """Everything that prog wrote waits for a client that begins to read half a second later."""
-    with session(pki, blob.head(size), [close], version) as (tlsd, client):
+def test_client_reads_late(pki, blob, version, close):
+    """Everything that prog wrote, little or much, waits for a client that begins to read half a second later."""
+    with contextlib.ExitStack() as stack:
+        sessions = [stack.enter_context(session(pki, blob.head(size), [close], version)) for size in SIZES]
         time.sleep(0.5)
-        assert_whole(client, blob, size, close)
-        leave(tlsd, client)
+        for size, (tlsd, client) in zip(SIZES, sessions):
+            assert_whole(client, blob, size, close)
+            leave(tlsd, client)
 
 
-@pytest.mark.parametrize("size", [5, 16385, 2_000_000])
+def read_slowly(client):
+    """All that comes, in small pieces with a rest behind each."""
+    got = []
+    while data := client.read():
+        got.append(data)
+        time.sleep(0.0005)
+    return b"".join(got)
+
+
+# test_memory_is_bounded_when_the_client_does_not_read has 50 MB pass through such a buffer.
+@pytest.mark.parametrize("size", SIZES[:-1])
 def test_client_reads_slowly(pki, blob, version, close, size):
     """Everything arrives through a receive buffer of 4 kB that is emptied slowly."""
     with session(pki, blob.head(size), [close], version, rcvbuf=4096) as (tlsd, client):
-        got = []
-        while data := client.read():
-            got.append(data)
-            time.sleep(0.0005)
-        assert b"".join(got) == blob.data[:size]
-        assert client.end == ENDS[close]
+        assert_whole(client, blob, size, close, read_slowly(client))
         leave(tlsd, client)
 
 
-@pytest.mark.parametrize("pause", [0, 0.5])
-def test_fifty_megabytes_then_exit(pki, blob, version, close, pause):
-    """50 MB arrive whole although prog exits as soon as it has written them."""
-    with session(pki, blob.head(50_000_000), [close], version) as (tlsd, client):
-        time.sleep(pause)
-        assert_whole(client, blob, 50_000_000, close)
-        leave(tlsd, client)
-
-
-@pytest.mark.parametrize("size", [0, 5, 65537, 2_000_000])
-def test_reply_survives_an_upload_that_prog_never_reads(pki, blob, tmp_path, version, close, size):
-    """200 kB that nobody read do not turn the end of the connection into a reset that destroys the reply."""
-    go = Fifo(tmp_path / "go")
+@contextlib.contextmanager
+def behind_an_upload(pki, blob, folder, size, close, version, **kw):
+    """A session whose client has sent 200 kB, which prog never reads before it writes `size` bytes and exits."""
+    go = Fifo(folder / f"go-{size}")
     prog = ["sh", "-c", 'read _ < "$0"; exec "$@"', go.path, *blob.head(size)]
-    with session(pki, prog, [close], version) as (tlsd, client):
+    with session(pki, prog, [close], version, **kw) as (tlsd, client):
         client.send(bytes(200_000))
         go.put()
+        yield tlsd, client
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_reply_survives_an_upload_that_prog_never_reads(pki, blob, tmp_path, version, close, size):
+    """200 kB that nobody read do not turn the end of the connection into a reset that destroys the reply."""
+    with behind_an_upload(pki, blob, tmp_path, size, close, version) as (tlsd, client):
         assert_whole(client, blob, size, close)
         leave(tlsd, client)
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["late", "slowly"])
+def test_reply_behind_such_an_upload_waits_for_its_reader(pki, blob, tmp_path, version, slow):
+    """Nor where the client reads late, or slowly; under -s and -S in turn."""
+    sizes, rcvbuf = (SIZES[:-1], 4096) if slow else (SIZES, None)
+    closes = (list(ENDS) if version == "1.2" else list(ENDS)[::-1]) * len(sizes)
+    with contextlib.ExitStack() as stack:
+        sessions = [stack.enter_context(behind_an_upload(pki, blob, tmp_path, size, close, version, rcvbuf=rcvbuf))
+                    for size, close in zip(sizes, closes)]
+        time.sleep(0.5)
+        for size, close, (tlsd, client) in zip(sizes, closes, sessions):
+            assert_whole(client, blob, size, close, read_slowly(client) if slow else None)
+            leave(tlsd, client)
 
 
 @pytest.mark.parametrize("size", [0, 1, 16384, 16385, 300_000, 5_000_000, 50_000_000])
