@@ -42,24 +42,27 @@ def ends_the_reply(peer):
 
 
 @pytest.mark.parametrize("peer", PEER_ENDS)
-def test_whole_reply_after_the_peer_ended(pki, blob, version, close, peer):
-    """After the client's FIN or close_notify prog reads EOF, and its reply of 5 MB is still sent whole.
+def test_whole_reply_after_the_peer_ended(pki, blob, tmp_path, version, close, peer):
+    """After the client's FIN or close_notify prog reads EOF; its reply, later, in three writes of 5 MB, is sent whole.
 
     Where the backend ends both sides at a close_notify it answers by its own, and prog cannot write.
     """
-    size = 5_000_000
+    size, go = 5_000_000, Fifo(tmp_path / "go")
     prog = python(f"""
 if sys.stdin.buffer.read() != b"request":
     sys.exit(1)
+open(sys.argv[2]).readline()
 data = memoryview(open(sys.argv[1], "rb").read({size}))
-for at in range(0, {size}, {size} // 3):
-    part = data[at:at + {size} // 3]
+for part in data[:1_000_000], data[1_000_000:3_000_000], data[3_000_000:]:
     while part:
         part = part[os.write(1, part):]
-""", blob.path)
+""", blob.path, go.path)
     with session(pki, prog, [close], version) as (tlsd, client):
+        engine = tlsd.engine()
         client.send(b"request")
         PEER_ENDS[peer](client)
+        wait_quiet(tlsd.pid, engine)
+        go.put()
         if ends_the_reply(peer):
             assert client.read_all() == b""
             assert client.end == "close_notify"

@@ -204,13 +204,19 @@ def upload_until_blocked(tlsd, client):
     assert offer(client.sock, records) < len(records)
 
 
+def cut_inside_a_record(tlsd, client):
+    client.sock.sendall(client.encrypt(bytes(100))[:50])
+    client.fin()
+
+
 def bad_record(tlsd, client):
     client.sock.sendall(b"\x17\x03\x03\x00\x40" + bytes(64))
 
 
 LIVES = 'echo there > "$0"; read _ < "$1"'
 READS_TO_EOF = "cat > /dev/null; " + LIVES
-FILLS = FILL + 'open(sys.argv[2], "w").write("there\\n")\nos.set_blocking(1, True)\nos.write(1, data[n:])'
+FILLED = 'open(sys.argv[2], "w").write("there\\n")\nos.set_blocking(1, True)\nos.write(1, data[n:])'
+FILLS = FILL + FILLED
 
 # What prog does (its last sign of life is "there"), the options, and what happens when it has begun.
 RESTS = {
@@ -237,6 +243,22 @@ RESTS = {
     "prog exited under -S and the peer is silent": ("echo there > $0", ["-S", FOREVER], nothing),
     "prog exited and the peer does not read": (FILL + 'open(sys.argv[2], "w").write("there\\n")', [], nothing),
     "a grandchild keeps the pipe": ('(read _ < "$1") & echo there > "$0"', [FOREVER], nothing),
+    "prog exited, an upload unread, and the peer is silent": (
+        "read _; echo there > $0", [FOREVER], lambda tlsd, client: client.send(b"\n" + bytes(200_000))),
+    "the peer sent FIN and prog does not read": (
+        LIVES, [], lambda tlsd, client: (client.send(bytes(200_000)), client.fin())),
+    "the peer sent close_notify and prog does not read": (
+        LIVES, [], lambda tlsd, client: (client.send(bytes(200_000)), client.close_notify())),
+    "the peer reset and prog does not read": (
+        LIVES, [], lambda tlsd, client: (client.send(bytes(200_000)), client.reset())),
+    "the peer sent FIN inside a record": (READS_TO_EOF, [], cut_inside_a_record),
+    "the peer sent FIN under -J": (READS_TO_EOF, ["-J"], lambda tlsd, client: client.fin()),
+    "the peer sent FIN and does not read": (FILLS, [], lambda tlsd, client: client.fin()),
+    "prog closed its stdout and does not read": ("exec >&-; " + LIVES, [], upload_until_blocked),
+    "prog closed its stdin and the peer does not read": (
+        FILL + "os.close(0)\n" + FILLED, [], lambda tlsd, client: client.send(bytes(100_000))),
+    "a signal came and prog ignores it": (
+        "trap '' TERM; " + READS_TO_EOF, [], lambda tlsd, client: tlsd.proc.terminate()),
 }
 
 
@@ -271,12 +293,11 @@ def test_rest_costs_no_cpu(pki, blob, tmp_path, version, state):
             go.release()
 
 
-@pytest.mark.parametrize("sent", [0, 20])
-def test_waiting_for_a_handshake_costs_no_cpu(pki, version, sent):
-    """Neither process spins while the client says nothing, or too little."""
+@pytest.mark.parametrize("stall", [silent, half_a_hello, after_the_server_hello])
+def test_waiting_for_a_handshake_costs_no_cpu(pki, version, stall):
+    """Neither process spins while the peer says nothing, or too little."""
     with Tlsd(pki, ["true"]) as tlsd:
-        hello = first_flight(tlsd, pki, version)[1]
-        tlsd.sock.sendall(hello[:sent])
+        stall(tlsd, pki, version)
         assert_no_cpu(tlsd, (tlsd.pid, tlsd.engine()))
 
 
