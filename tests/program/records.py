@@ -11,7 +11,8 @@ import ssl
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
-from harness import TLS, Client, Tlsd
+import harness
+from harness import TLS, Client, Tlsd, server_context
 
 ALERT, HANDSHAKE, DATA = 21, 22, 23
 
@@ -20,15 +21,21 @@ KEY_UPDATE, KEY_UPDATE_REQUESTED = b"\x18\x00\x00\x01\x00", b"\x18\x00\x00\x01\x
 
 
 class Tap:
-    """A memory BIO that keeps the first bytes that are written to it."""
+    """A memory BIO that keeps the first bytes that are written to it, or read from it."""
 
     def __init__(self, bio):
         self.bio, self.seen = bio, b""
 
-    def write(self, data):
+    def keep(self, data):
         if len(self.seen) < 64:
             self.seen += data
-        return self.bio.write(data)
+        return data
+
+    def write(self, data):
+        return self.bio.write(self.keep(data))
+
+    def read(self):
+        return self.keep(self.bio.read())
 
 
 def prf(name, secret, label, seed, n):
@@ -47,10 +54,20 @@ def expand_label(name, secret, label, n):
     return hmac.digest(secret, info + b"\x01", name)[:n]
 
 
-class Forger:
-    """Makes the client's records after its Finished; `sequence` counts those under the present key."""
+def is_client():
+    """Whether the peer, whose records are made, is one."""
+    return harness.ROLE == "server"
 
-    def __init__(self, client, keylog):
+
+def side(pair):
+    """The peer's half of the client's and the server's."""
+    return pair[:len(pair) // 2] if is_client() else pair[len(pair) // 2:]
+
+
+class Forger:
+    """Makes the peer's records after its Finished; `sequence` counts those under the present key."""
+
+    def __init__(self, client, keylog, server_hello):
         suite, protocol, _ = client.tls.cipher()
         self.name = "sha384" if "SHA384" in suite else "sha256"
         self.aead, self.size = (ChaCha20Poly1305, 32) if "CHACHA" in suite else (AESGCM, 32 if "256_GCM" in suite or
@@ -60,11 +77,12 @@ class Forger:
             lines = [line.split() for line in f if not line.startswith("#")]
         secrets = {label: (bytes.fromhex(random), bytes.fromhex(secret)) for label, random, secret in lines}
         if self.is_13:
-            self.take(secrets["CLIENT_TRAFFIC_SECRET_0"][1])
+            self.take(secrets["CLIENT_TRAFFIC_SECRET_0" if is_client() else "SERVER_TRAFFIC_SECRET_0"][1])
         else:
             random, master = secrets["CLIENT_RANDOM"]
-            block = prf(self.name, master, b"key expansion", client.inbound.seen[11:43] + random, 2 * self.size + 8)
-            self.cipher, self.iv, self.sequence = self.aead(block[:self.size]), block[2 * self.size:][:4], 1
+            block = prf(self.name, master, b"key expansion", server_hello[11:43] + random, 2 * self.size + 8)
+            keys, ivs = block[:2 * self.size], block[2 * self.size:]
+            self.cipher, self.iv, self.sequence = self.aead(side(keys)), side(ivs), 1
 
     def take(self, secret):
         self.secret, self.sequence = secret, 0
@@ -94,15 +112,21 @@ class Forger:
 def forging(pki, prog, version, tmp_path, options=(), sock=None, **kw):
     """A Tlsd, a Client whose handshake is done and that only reads from here on, and the Forger of its records."""
     keylog = tmp_path / "keys"
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(pki.cafile)
+    if is_client():
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(pki.cafile)
+    else:
+        context = server_context(pki.server)
+        context.num_tickets = 0  # they would be the first records under its key
     context.minimum_version = context.maximum_version = TLS[version]
     context.set_ciphers("ECDHE+AESGCM")
     context.keylog_filename = os.fspath(keylog)
     with Tlsd(pki, prog, options, **kw) as tlsd:
         client = Client(sock or tlsd.sock, pki, context=context)
-        client.inbound = Tap(client.inbound)
+        tap = Tap(client.inbound if is_client() else client.outbound)
+        if is_client():
+            client.inbound = tap
+        else:
+            client.outbound = tap
         client.handshake()
-        yield tlsd, client, Forger(client, keylog)
-
-
+        yield tlsd, client, Forger(client, keylog, tap.seen)

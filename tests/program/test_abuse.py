@@ -1,16 +1,21 @@
 """Peers and progs with odd habits: many tiny pieces, floods of records that carry nothing, renegotiation."""
 
+import contextlib
 import socket
 
 import pytest
 
-from harness import (BUFFERS_KB, VERSIONS, alive, anonymous_kb, fatal_line, keeper, late_alert, leave, measures_memory,
-                     needs_tls13, offer, python, session, tcp_pair, wait_quiet)
+from harness import (ABLE, BUFFERS_KB, SANITIZED, VERSIONS, alive, anonymous_kb, cpu_ms, fatal_line, keeper, late_alert,
+                     leave, measures_memory, needs_tls13, offer, python, session, tcp_pair, wait_for, wait_quiet)
 from records import ALERT, DATA, HANDSHAKE, KEY_UPDATE_REQUESTED, forging
 
 COUNT = 10_000
 
+# What a record of a flood may cost, in ms of CPU.
+RECORD_MS = 0.1
 
+
+@pytest.mark.both_roles
 def test_one_byte_writes(pki, version):
     """10,000 writes of one byte by prog arrive as 10,000 bytes."""
     prog = python(f"for n in range({COUNT}): os.write(1, bytes([n % 251]))")
@@ -19,6 +24,7 @@ def test_one_byte_writes(pki, version):
         leave(tlsd, client)
 
 
+@pytest.mark.both_roles
 def test_one_byte_records(pki, tmp_path, version):
     """10,000 records of one byte by the client arrive as 10,000 bytes."""
     taken = tmp_path / "taken"
@@ -31,6 +37,7 @@ def test_one_byte_records(pki, tmp_path, version):
     assert taken.read_bytes() == data
 
 
+@pytest.mark.both_roles
 def test_one_byte_segments(pki, version):
     """Records that come a byte at a time are put together."""
     with session(pki, ["cat"], version=version) as (tlsd, client):
@@ -62,7 +69,8 @@ def key_update_requested(forger):
 
 
 def session_ticket(forger):
-    return forger.record(HANDSHAKE, b"\x04\x00\x00\x10" + bytes(8) + b"\x00\x00\x02xx\x00\x00\x00")
+    """Of RFC 8446, 4.6.1: lifetime, age, nonce, ticket, extensions."""
+    return forger.record(HANDSHAKE, b"\x04\x00\x00\x10" + b"\x00\x00\x0e\x10" + bytes(4) + b"\x01n\x00\x02xx\x00\x00")
 
 
 def hello_request(forger):
@@ -75,30 +83,39 @@ def client_hello(forger):
     return forger.record(HANDSHAKE, b"\x01" + len(body).to_bytes(3, "big") + body)
 
 
-def known(*cases):
-    """Those of the cases whose version the backend knows."""
-    return [case for case in cases if case[0] in VERSIONS]
+def known(**roles):
+    """What comes to a server, and what to a client, of a version that the backend knows."""
+    return [(role, *case) for role, cases in roles.items() for case in cases if case[0] in VERSIONS]
 
 
-FLOODS = known(
+ANYBODYS = [
     ("1.2", empty_record), ("1.2", user_canceled), ("1.2", session_ticket), ("1.2", hello_request),
-    ("1.2", client_hello),
     ("1.3", empty_record), ("1.3", user_canceled), ("1.3", key_update), ("1.3", key_update_requested),
-    ("1.3", session_ticket), ("1.3", client_hello),
-)
+    ("1.3", session_ticket),
+]
+FLOODS = known(server=[*ANYBODYS, ("1.2", client_hello), ("1.3", client_hello)], client=ANYBODYS)
 
 
-@pytest.mark.parametrize("version, kind", FLOODS)
+@pytest.mark.parametrize("role, version, kind", FLOODS, indirect=["role"])
 def test_flood_is_survived_or_refused(pki, tmp_path, version, kind):
-    """A flood of records without data passes without harm, or is refused, with an alert where there are any: 98.
+    """A flood of records without data passes at little cost, or is refused, with an alert where there are any: 98.
 
     No data is lost to it. (Or the client, which reads a refusal into the answer to its hello, leaves with a reset.)
     """
     taken = tmp_path / "taken"
     with forging(pki, keeper(taken), version, tmp_path) as (tlsd, client, forger):
+        engine = tlsd.engine()
+        wait_quiet(engine)
+        cpu, memory = cpu_ms(engine), anonymous_kb(engine)
         client.sock.sendall(forger.record(DATA, b"before") + b"".join(kind(forger) for _ in range(COUNT)) +
                             forger.record(DATA, b"behind"))
-        client.fin()
+        wait_for(lambda: not alive(engine) or (taken.exists() and taken.read_bytes() == b"beforebehind"),
+                 "the end of the flood")
+        if alive(engine) and not SANITIZED:
+            assert cpu_ms(engine) - cpu < COUNT * RECORD_MS
+            assert anonymous_kb(engine) - memory < BUFFERS_KB
+        with contextlib.suppress(OSError):
+            client.fin()  # unless it was reset
         assert client.read_all() == b""
         client.close()
         refused = tlsd.wait() != 0
@@ -112,7 +129,9 @@ def test_flood_is_survived_or_refused(pki, tmp_path, version, kind):
 
 
 @measures_memory
-@pytest.mark.parametrize("version, kind", known(("1.2", client_hello), ("1.3", key_update_requested)))
+@pytest.mark.parametrize("role, version, kind", known(
+    server=[("1.2", client_hello), ("1.3", key_update_requested)],
+    client=[("1.2", hello_request), ("1.3", key_update_requested)]), indirect=["role"])
 def test_flood_that_wants_answers_costs_no_memory(pki, tmp_path, version, kind):
     """A peer that provokes answers and reads none of them is held back, in less than 1 MiB of buffers."""
     peer, server = tcp_pair(4096)
@@ -123,14 +142,17 @@ def test_flood_that_wants_answers_costs_no_memory(pki, tmp_path, version, kind):
         engine = tlsd.engine()
         wait_quiet(engine)
         before = anonymous_kb(engine)
-        offer(peer, forger.record(DATA, b"x") + b"".join(kind(forger) for _ in range(60_000)))
+        offer(peer, forger.record(DATA, b"x") + b"".join(kind(forger) for _ in range(45_000)))
         wait_quiet(engine)
         assert alive(engine)
         assert anonymous_kb(engine) - before < BUFFERS_KB
 
 
-@pytest.mark.parametrize("version, kind", known(
-    ("1.2", empty_record), ("1.3", empty_record), ("1.3", key_update), ("1.3", key_update_requested)))
+MIXED = [("1.2", empty_record), ("1.3", empty_record), ("1.3", key_update), ("1.3", key_update_requested)]
+
+
+@pytest.mark.parametrize("role, version, kind", known(server=MIXED, client=[*MIXED, ("1.3", session_ticket)]),
+                         indirect=["role"])
 def test_records_without_data_among_others(pki, tmp_path, version, kind):
     """A record without data between any two that carry some is ordinary traffic, a thousand times."""
     taken = tmp_path / "taken"
@@ -143,6 +165,7 @@ def test_records_without_data_among_others(pki, tmp_path, version, kind):
     assert taken.read_bytes() == data
 
 
+@pytest.mark.parametrize("role", ["server", "client"] if ABLE.tls13 else ["server"], indirect=True)
 @needs_tls13
 def test_key_updates_are_requested_while_prog_writes(pki, blob, tmp_path):
     """prog's output goes on, whole, under the keys that the client has asked for meanwhile."""
@@ -166,5 +189,17 @@ def test_renegotiation_is_refused(pki, tmp_path):
         assert client.read() == b""
         assert client.end == "alert: NO_RENEGOTIATION"
         client.fin()
+        leave(tlsd, client)
+    assert taken.read_bytes() == b"beforebehind"
+
+
+@pytest.mark.parametrize("role", ["client"], indirect=True)
+def test_request_to_renegotiate_is_refused(pki, tmp_path):
+    """Nor does a client do so for a TLS 1.2 server, and what that sends behind its request still arrives."""
+    taken = tmp_path / "taken"
+    with forging(pki, keeper(taken), "1.2", tmp_path) as (tlsd, client, forger):
+        client.sock.sendall(forger.record(DATA, b"before") + hello_request(forger) + forger.record(DATA, b"behind"))
+        client.fin()
+        assert client.read_all() == b""
         leave(tlsd, client)
     assert taken.read_bytes() == b"beforebehind"
