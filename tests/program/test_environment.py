@@ -88,25 +88,58 @@ def test_no_peer_variables_without_a_certificate(pki, options):
     assert "SSL_PEER_CERT_HASH" not in found and "SSL_PEER_CERT_SUBJECT" not in found
 
 
-def test_a_hundred_key_variables(pki):
-    """A hundred KEYFILE:x and CERTFILE:x are removed, and their neighbours stay."""
-    env = {}
+def a_hundred_keys():
+    """The variables of a hundred other names, their neighbours between them: (ours, all)."""
+    ours, found = {}, {}
     for i in range(100):
-        env |= {f"KEYFILE:name{i}": pki.server.keyfile, f"OTHER{i}": str(i), f"CERTFILE:name{i}": pki.server.certfile}
-    found = environment(pki, env=env)
-    assert {name: value for name, value in found.items() if ":" in name} == {}
-    assert [found.get(f"OTHER{i}") for i in range(100)] == [str(i) for i in range(100)]
+        pair = {f"KEYFILE:name{i}": f"/nonexistent/key{i}", f"CERTFILE:name{i}": f"/nonexistent/cert{i}"}
+        ours |= pair
+        found |= {**pair, f"OTHER{i}": str(i)}
+    return ours, found
 
 
-def test_an_argument_list_of_100_kb(pki):
-    """A long argument list reaches prog whole."""
-    rng = random.Random(1)
-    arguments = ["".join(rng.choices("abcdefghij -=", k=1000)) for _ in range(100)]
-    expected = "".join(word + "\n" for word in arguments).encode()
-    with session(pki, ["sh", "-c", "printf '%s\\n' \"$@\"", "sh", *arguments]) as (tlsd, client):
-        assert client.read_all() == expected
+@pytest.mark.parametrize("options, kept", [([], False), (["-Z"], True)])
+def test_a_hundred_key_variables(pki, options, kept):
+    """A hundred KEYFILE:x and CERTFILE:x are removed, or under -Z kept, and their neighbours stay."""
+    ours, env = a_hundred_keys()
+    found = environment(pki, options, env=env)
+    assert {name: found.get(name) for name in env} == {
+        name: value if kept or name not in ours else None for name, value in env.items()}
+
+
+LONG_LISTS = {
+    "100 words": ["".join(random.Random(n).choices("abcdefghij -=", k=1000)) for n in range(100)],
+    "one word": ["x" * 100_000],
+    "100,000 words": ["x"] * 100_000,
+    "no letters": [""] * 100_000,
+}
+
+
+@pytest.mark.both_roles
+@pytest.mark.parametrize("script", [False, True])
+@pytest.mark.parametrize("words", LONG_LISTS)
+def test_an_argument_list_of_100_kb(pki, tmp_path, words, script):
+    """A long argument list reaches prog whole, a script that names no interpreter included."""
+    code = "printf '%s\\n' \"$@\" | sha256sum"
+    prog = ["sh", "-c", code, "sh"]
+    if script:
+        (tmp_path / "prog").write_text(code + "\n")
+        (tmp_path / "prog").chmod(0o755)
+        prog = [str(tmp_path / "prog")]
+    expected = hashlib.sha256("".join(word + "\n" for word in LONG_LISTS[words]).encode()).hexdigest()
+    with session(pki, [*prog, *LONG_LISTS[words]]) as (tlsd, client):
+        assert client.read_all().decode().split()[0] == expected
         client.fin()
-        assert tlsd.wait() == 0
+        assert (tlsd.wait(), tlsd.stderr()) == (0, "")
+
+
+def test_a_prog_whose_name_is_100_kb(pki):
+    """There is none: 111, in one line that does not go on for ever."""
+    with session(pki, ["/" + "x" * 100_000]) as (tlsd, client):
+        assert client.read_all() == b""
+        client.fin()
+        assert tlsd.wait() == 111
+        assert "cannot run /xxxx" in tlsd.stderr() and len(one_line(tlsd.stderr())) < 1500
 
 
 # -- protocol and cipher -----------------------------------------------------------

@@ -1,6 +1,7 @@
 """s6-tlsserver: where it listens, how it says so, what prog gets, who may connect, and how many."""
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import pytest
 from apart import Dns, apart, command
 from harness import LIMIT, SANITIZED, Client, Fifo, children, python, status_of, wait_for, wait_quiet
 from server import TLSSERVER, Server, echoed, leave, refused, serving
+from test_environment import LONG_LISTS, a_hundred_keys
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only root has privileges to drop")
 
@@ -96,6 +98,33 @@ def test_our_variables(pki, options, kept):
         env = told(server)["env"]
         for name in "KEYFILE", "CERTFILE", "CAFILE", "KEYFILE:other":
             assert (name in env) == kept
+
+
+@pytest.mark.parametrize("options, kept", [([], False), (["-Z"], True)])
+def test_a_hundred_key_variables(pki, options, kept):
+    """KEYFILE:x and CERTFILE:x are removed, however many, or under -Z kept, for one connection as for the next."""
+    ours, env = a_hundred_keys()
+    with serving(pki, TELL, options, env=env) as server:
+        for _ in range(2):
+            found = told(server)["env"]
+            assert {name: found.get(name) for name in env} == {
+                name: value if kept or name not in ours else None for name, value in env.items()}
+
+
+@pytest.mark.parametrize("script", [False, True])
+@pytest.mark.parametrize("words", LONG_LISTS)
+def test_an_argument_list_of_100_kb(pki, tmp_path, words, script):
+    """A long argument list reaches prog whole, a script that names no interpreter included."""
+    code = "printf '%s\\n' \"$@\" | sha256sum"
+    prog = ["sh", "-c", code, "sh"]
+    if script:
+        (tmp_path / "prog").write_text(code + "\n")
+        (tmp_path / "prog").chmod(0o755)
+        prog = [str(tmp_path / "prog")]
+    expected = hashlib.sha256("".join(word + "\n" for word in LONG_LISTS[words]).encode()).hexdigest()
+    with serving(pki, [*prog, *LONG_LISTS[words]]) as server:
+        for _ in range(2):
+            assert server.ask().decode().split()[0] == expected
 
 
 def test_descriptors(pki):
