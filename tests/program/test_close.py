@@ -478,3 +478,18 @@ def test_data_and_hangup_of_prog_together(pki, blob, tmp_path, version, close):
         assert client.read_all() == blob.data[:50_000]
         assert client.end == ENDS[close]
         leave(tlsd, client, 3)
+
+
+def test_report_and_end_of_the_engine_together(pki):
+    """The engine's last words and its end become known at once: what it said is read first, and told."""
+    with Tlsd(pki, ["true"]) as tlsd:
+        engine = tlsd.engine()
+        wait_quiet(tlsd.pid, engine)
+        stop(tlsd.pid)
+        tlsd.sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert wire_end(tlsd.sock) == "fin"
+        tlsd.sock.close()
+        wait_for(lambda: not alive(engine), "the engine's end")
+        os.kill(tlsd.pid, signal.SIGCONT)
+        assert tlsd.wait() == 98
+        assert "handshake failed: " in fatal_line(tlsd)

@@ -10,8 +10,8 @@ import struct
 
 import pytest
 
-from harness import (ABLE, ENDS, LIMIT, NEWEST, Client, Fifo, Tlsd, late_alert, offer, one_line, python, tcp_pair,
-                     wait_for, wait_quiet, wire_end)
+from harness import (ABLE, ENDS, LIMIT, NEWEST, Client, Fifo, Tlsd, keeper, late_alert, offer, one_line, python, stop,
+                     tcp_pair, wait_for, wait_quiet, wire_end)
 
 ROLES = ["server", "client"]
 
@@ -125,6 +125,23 @@ def test_prog_closes_its_stdout_and_reads_on(pki, blob, tmp_path, version, wires
         assert tlsd.wait() == 0
         assert tlsd.stderr() == ""
     assert sums.read_text().split()[0] == blob.sha(size)
+
+
+@pytest.mark.parametrize("wires", WIRES)
+def test_data_and_hangup_together(pki, blob, tmp_path, wires):
+    """Data and the end of it, which a pipe tells as one, become known at once: prog gets the data first."""
+    taken = tmp_path / "taken"
+    with wired(pki, wires, keeper(taken)) as (tlsd, client):
+        engine = tlsd.engine()
+        wait_quiet(engine)
+        stop(engine)
+        client.send(memoryview(blob.data)[:30_000])
+        client.fin()
+        os.kill(engine, signal.SIGCONT)
+        assert client.read_all() == b""
+        client.close()
+        assert (tlsd.wait(), tlsd.stderr()) == (0, "")
+    assert taken.read_bytes() == blob.data[:30_000]
 
 
 def nonblocking(*fds):

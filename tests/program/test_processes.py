@@ -17,8 +17,11 @@ import tty
 
 import pytest
 
-from harness import (Client, Fifo, PROGRAM, Tlsd, alive, answer_with_alert, children, one_line, python,
-                     refused_at_start, session, status_of, strict_context, survivors, tcp_pair, wait_for, wait_quiet)
+import harness
+from harness import (Client, Fifo, LIMIT, PROGRAM, TLSCLIENT, Tlsd, alive, answer_with_alert, children, connecting,
+                     minimal_environment, one_line, python, refused_at_start, session, status_of, strict_context,
+                     survivors, tcp_pair, wait_for, wait_quiet)
+from server import TLSSERVER, Server
 
 FDS = """
 for n in sorted(os.listdir("/proc/self/fd"), key=int):
@@ -180,6 +183,88 @@ def test_closed_at_start(pki, closed):
     else:
         code, _ = refused_at_start(pki, preexec=close)
         assert code == 111
+
+
+STRACE = pytest.mark.skipif("S6_TLSD_SANITIZED" in os.environ, reason="the leak checker does not work under strace")
+
+# What makes a descriptor, and how each call says that exec closes it; dup2(2) is how prog gets its own.
+MAKERS = {
+    "open": "O_CLOEXEC", "openat": "O_CLOEXEC", "openat2": "O_CLOEXEC", "creat": None, "socket": "SOCK_CLOEXEC",
+    "socketpair": "SOCK_CLOEXEC", "accept": None, "accept4": "SOCK_CLOEXEC", "pipe": None, "pipe2": "O_CLOEXEC",
+    "dup": None, "dup3": "O_CLOEXEC", "recvmsg": "MSG_CMSG_CLOEXEC", "epoll_create": None,
+    "epoll_create1": "EPOLL_CLOEXEC", "eventfd2": "EFD_CLOEXEC", "signalfd4": "SFD_CLOEXEC",
+    "timerfd_create": "TFD_CLOEXEC", "memfd_create": "MFD_CLOEXEC", "inotify_init1": "IN_CLOEXEC",
+    "landlock_create_ruleset": "", "pidfd_open": "", "userfaultfd": "O_CLOEXEC",
+}
+
+
+def traced(path):
+    """The calls in a trace by `strace -f`, each with its pid; one that was interrupted by another's is in two lines."""
+    begun = {}
+    for line in path.read_text().splitlines():
+        pid, _, call = line.partition(" ")
+        call = call.strip()
+        if call.endswith("<unfinished ...>"):
+            begun[pid] = call.removesuffix("<unfinished ...>")
+            continue
+        resumed = re.match(r"<\.\.\. \w+ resumed>(.*)", call)
+        yield pid, begun.pop(pid, "") + resumed[1] if resumed else call
+
+
+@STRACE
+@pytest.mark.parametrize("who", ["s6-tlsd", "s6-tlsclient", "s6-tlsserver"])
+def test_exec_closes_every_descriptor_from_its_birth(pki, tmp_path, who):
+    """No call of ours makes a descriptor that prog could get, not even for a moment."""
+    trace = tmp_path / "trace"
+    command = ["strace", "-f", "-qq", "-o", str(trace), "-e",
+               "trace=execve,fcntl," + ",".join("?" + name for name in MAKERS)]
+    options = ["-y", "--verbosity=3", "-K60000"]
+    env = {"CAFILE": pki.cafile}
+    if who == "s6-tlsd":
+        with Tlsd(pki, ["/bin/true"], options, env=env, program=[*command, PROGRAM]) as tlsd:
+            client = Client(tlsd.sock, pki, identity=pki.client).handshake()
+            assert client.read_all() == b""
+            client.close()
+            assert tlsd.wait() == 0
+    elif who == "s6-tlsclient":
+        words = [TLSCLIENT, *options, "-H", "-k", "localhost", "127.0.0.1", "{port}", "/bin/true"]
+        env = minimal_environment(env, KEYFILE=pki.client.keyfile, CERTFILE=pki.client.certfile)
+        with connecting([*command, *words], env=env, stderr=subprocess.DEVNULL) as (proc, sock):
+            harness.ROLE = "client"
+            client = Client(sock, pki).handshake()
+            assert client.read_all() == b""
+            client.close()
+            assert proc.wait(LIMIT) == 0
+    else:
+        with Server(pki, ["/bin/true"], options, env=env, program=[*command, TLSSERVER]) as server:
+            for _ in range(3):
+                assert server.ask(identity=pki.client) == b""
+            os.kill(int(server.event("start")["pid"]), signal.SIGTERM)
+            assert server.wait() == 0
+    bare, made, progs = [], 0, set()
+    for pid, call in traced(trace):
+        name, _, rest = call.partition("(")
+        if name == "execve" and '"/bin/true"' in rest:
+            progs.add(pid)
+        elif pid in progs or " = -1 " in rest:
+            continue
+        elif name in MAKERS:
+            made += 1
+            if MAKERS[name] is None or MAKERS[name] not in rest:
+                bare.append(call)
+        elif name == "fcntl" and "F_DUPFD," in rest:
+            bare.append(call)
+    assert made >= 5 and progs, trace.read_text()
+    assert bare == []
+
+
+@STRACE
+def test_loop_that_turns_for_nothing_is_ended(pki):
+    """A kernel that calls descriptors ready which are not makes the engine of a debug build abort, and not spin."""
+    strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=poll", "-e", "inject=poll:retval=1", PROGRAM]
+    with Tlsd(pki, ["cat"], ["--sandbox=off", "-v0"], program=strace) as tlsd:
+        assert tlsd.wait() == 98
+        assert "engine died (signal 6)" in one_line(tlsd.stderr())
 
 
 # -- stderr is the connection ---------------------------------------------------------
@@ -858,7 +943,7 @@ def test_no_more_memory(pki):
 
 # -- what a connection costs -----------------------------------------------------------------------
 
-@pytest.mark.skipif("S6_TLSD_SANITIZED" in os.environ, reason="the leak checker does not work under strace")
+@STRACE
 def test_two_forks_and_one_exec(pki, version, tmp_path):
     """Beyond its own start the program forks twice, for engine and prog, and one exec is prog's."""
     trace = tmp_path / "trace"
