@@ -5,12 +5,14 @@ import os
 import resource
 import shutil
 import signal
+import ssl
 import tempfile
 import threading
+import time
 
 import pytest
 
-from harness import (ABLE, LIMIT, SANITIZED, Blob, Fifo, alive, children, python, survivors, wait_for, wait_quiet,
+from harness import (ABLE, LIMIT, SANITIZED, Blob, Fifo, alive, children, cpu_ms, python, survivors, wait_for, wait_quiet,
                      wire_end)
 from server import TLSSERVER, Server, echoed, leave, many, refused, serving
 
@@ -229,15 +231,16 @@ def test_engine_is_killed_in_its_handshake(pki, version):
         assert server.event("end", peer=client.peername)["code"] == "98"
 
 
-def test_prog_is_killed(pki, tmp_path, version):
-    """Its bytes come first; then the end, 137."""
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+def test_prog_is_killed(pki, tmp_path, version, signum):
+    """Its bytes come first; then the end, 128 and the signal."""
     blob = Blob(tmp_path / "blob", 3_000_000)
-    with serving(pki, ["sh", "-c", 'cat "$0"; kill -9 $$', blob.path]) as server:
+    with serving(pki, ["sh", "-c", f'cat "$0"; kill -{int(signum)} $$', blob.path]) as server:
         other = server.client(version)
         client = server.client(version)
         assert client.read_all() == blob.data
         client.close()
-        assert server.event("end", peer=client.peername)["code"] == "137"
+        assert server.event("end", peer=client.peername)["code"] == str(128 + signum)
         assert other.read_all() == blob.data
 
 
@@ -467,3 +470,71 @@ def test_no_process_for_any_prog(pki, public):
         leave(first)
         server.at_rest()
         server.pass_over("^(pid=.* )?cannot (run cat now|fork): Resource temporarily unavailable; connections wait$")
+
+
+def test_descriptors_run_out(pki):
+    """When the listener has none left connections wait, which is said once and costs no CPU; then they are served."""
+    with serving(pki, ["cat"], ["--spare=0"]) as server:
+        leave(server.client())
+        server.at_rest()
+        before = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+        clients = [server.begin() for _ in range(3)]
+        server.warning("Too many open files; connections wait$")
+        wait_quiet(server.pid)
+        used = cpu_ms(server.pid)
+        time.sleep(0.5)
+        assert cpu_ms(server.pid) - used < 10
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
+        for client in clients:
+            assert echoed(client.handshake())
+            leave(client)
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer needs address space without bounds")
+def test_no_memory_at_the_start(pki):
+    """Too little of it is one fatal line, 111 or the loader's 127; never a crash or a hang."""
+    found = {}
+    for kilobytes in range(4 << 10, 20 << 10, 512):
+        limit = kilobytes << 10
+        with Server(pki, ["cat"], ["-c9"], ready=False, verbosity=1,
+                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))) as server:
+            if not server.proc.stdout.readline():
+                found[kilobytes] = server.wait()
+                assert server.text().count("\n") == 1, server.text()
+                continue
+            found[kilobytes] = 0
+            server.proc.terminate()
+            server.wait()
+    assert set(found.values()) == {0, 111, 127}, found
+
+
+def visit(server):
+    """Whether a connection to a cat comes to a good end."""
+    try:
+        client = server.client()
+        assert echoed(client)
+        leave(client)
+        return True
+    except (ConnectionError, ssl.SSLError, AssertionError):
+        return False
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer needs address space without bounds")
+def test_memory_runs_out(pki):
+    """Where engines and progs get none connections wait or fail, but the listener goes on, and serves again."""
+    with serving(pki, ["cat"], ["--spare=0", "--linger=0"]) as server:
+        leave(server.client())
+        server.at_rest()
+        before = resource.prlimit(server.pid, resource.RLIMIT_AS)
+        resource.prlimit(server.pid, resource.RLIMIT_AS, (4 << 20, before[1]))
+        threads = [threading.Thread(target=visit, args=(server,)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        server.warning("Cannot allocate memory")
+        resource.prlimit(server.pid, resource.RLIMIT_AS, before)
+        for thread in threads:
+            thread.join()
+        assert visit(server)
+        server.at_rest()
+        server.pass_over(".")
