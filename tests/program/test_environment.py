@@ -195,14 +195,14 @@ def s_client(pki, arguments, options=()):
 LABEL = "a" * 63
 VALID = ["localhost", "Example.ORG", "a", "A_b.example", "1a.example", "xn--bcher-kva.example", "a--b.c-d",
          f"{LABEL}.example", ".".join([LABEL, LABEL, LABEL, "b" * 61])]
-INVALID = ["a/../../etc/passwd", "a/b", "a..", "a..b", "a\nb", "a\r\nb", "a\tb", "a\x1b[31mb", "a\x7fb", "$(id)",
+INVALID = ["a/../../etc/passwd", "a/../", "a/b", "a..", "a..b", "a\nb", "a\r\nb", "a\tb", "a\x1b[31mb", "a\x7fb", "$(id)",
            "`id`", "a b", " ", "a;b", "a=b", 'a"b', "a'b", "a\\b", "a:b", "%s%n", "*.example.org", "-a.example",
            "a-.example", "localhost.", "a" * 64, "a" * 255, ".".join([LABEL, LABEL, LABEL, "b" * 62]), "1.2.3", "1234"]
 
 
-def log_of(pki, name, prog=("env", "-0")):
+def log_of(pki, name, version):
     """prog's environment and the log of a connection by Python's client, which sends ASCII as it is."""
-    with session(pki, list(prog), ["-v3"], sni=name.encode()) as (tlsd, client):
+    with session(pki, ["env", "-0"], ["-v3"], version, sni=name.encode()) as (tlsd, client):
         found = split(client.read_all())
         client.fin()
         assert tlsd.wait() == 0
@@ -210,17 +210,17 @@ def log_of(pki, name, prog=("env", "-0")):
 
 
 @pytest.mark.parametrize("name", VALID)
-def test_valid_server_name(pki, name):
+def test_valid_server_name(pki, version, name):
     """A DNS name reaches prog and the log in lower case."""
-    found, log = log_of(pki, name)
+    found, log = log_of(pki, name, version)
     assert found["SSL_TLS_SNI_SERVERNAME"] == name.lower()
     assert log.count(f" sni={name.lower()} ") == 1
 
 
 @pytest.mark.parametrize("name", INVALID, ids=ascii)
-def test_invalid_server_name(pki, name):
+def test_invalid_server_name(pki, version, name):
     """What is no DNS name reaches neither prog nor the log, and the connection works."""
-    found, log = log_of(pki, name)
+    found, log = log_of(pki, name, version)
     assert "SSL_TLS_SNI_SERVERNAME" not in found
     assert " sni=" not in log
     assert all(line.startswith("s6-tlsd: ") and line.isprintable() for line in log.split("\n")[:-1])

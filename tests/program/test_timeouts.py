@@ -8,8 +8,9 @@ import time
 
 import pytest
 
-from harness import (ABLE, FILL, Client, Fifo, Tlsd, cpu_ms, fatal_line, leave, offer, python, session, stop,
+from harness import (ABLE, FILL, LIMIT, Client, Fifo, Tlsd, cpu_ms, fatal_line, leave, offer, python, session, stop,
                      wait_quiet)
+from server import many
 
 ROLES = ["server", "client"]
 
@@ -145,11 +146,12 @@ def test_bytes_from_prog_count_against_idleness(pki, version):
 
 # -- a peer that takes nothing -----------------------------------------------
 
-def test_peer_takes_nothing_after_progs_exit(pki, blob, version):
-    """When prog has exited and the peer takes no byte of the rest for -K: 98, and the peer sees a reset."""
+@pytest.mark.parametrize("options", many([[], ["-K1500"]], [["-K1500"]]))
+def test_peer_takes_nothing_after_progs_exit(pki, blob, version, options):
+    """When prog has exited and the peer takes no byte of the rest for -K, or a minute: 98, and the peer sees a reset."""
     prog = python(FILL, blob.path)
-    with session(pki, prog, ["-K1500", "--linger=0"], version, rcvbuf=4096) as (tlsd, client):
-        assert tlsd.wait() == 98
+    with session(pki, prog, [*options, "--linger=0"], version, rcvbuf=4096) as (tlsd, client):
+        assert tlsd.wait(2 * LIMIT) == 98
         fatal_line(tlsd)
         got = client.read_all()
         assert client.end == "reset"

@@ -20,7 +20,7 @@ import pytest
 from apart import Dns, apart, command
 from harness import LIMIT, SANITIZED, Client, Fifo, children, python, status_of, wait_for, wait_quiet
 from server import TLSSERVER, Server, echoed, leave, refused, serving
-from test_environment import LONG_LISTS, a_hundred_keys
+from test_environment import INVALID, LONG_LISTS, a_hundred_keys
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only root has privileges to drop")
 
@@ -465,6 +465,19 @@ def test_prog_that_cannot_be_run(pki, version):
             assert server.event("end", peer=client.peername)["code"] == "111"
 
 
+def test_invalid_server_names(pki):
+    """What is no DNS name reaches neither prog nor the log, and the connection works."""
+    with serving(pki, ["env", "-0"]) as server:
+        for name in INVALID:
+            before = len(server.text())
+            found = server.ask(sni=name.encode())
+            assert b"SSL_PROTOCOL=" in found and b"SSL_TLS_SNI_SERVERNAME=" not in found, name
+            log = server.text()[before:]
+            assert "event=handshake" in log and " sni=" not in log, name
+            assert all(line.startswith("s6-tlsserver: ") and line.isprintable() for line in log.split("\n")[:-1]), name
+            assert len(name) < 5 or name not in log
+
+
 # -- what is told of connections -------------------------------------------------------
 
 def test_lines_of_a_connection(pki, version):
@@ -653,7 +666,7 @@ def test_a_silent_client_holds_an_engine_alone(pki):
             server.warning(f"peer={client.peername} ")
 
 
-@pytest.mark.parametrize("sent", ["nothing", "half", "hello"])
+@pytest.mark.parametrize("sent", ["nothing", "half", "hello", "a byte now and then"])
 def test_handshake_timeout(pki, version, sent):
     """A client that stalls is over at the timeout: 98 in its end line, one warning, and no prog."""
     with serving(pki, ["cat"], ["--handshake-timeout=300", "--linger=0"]) as server:
@@ -661,7 +674,15 @@ def test_handshake_timeout(pki, version, sent):
         with contextlib.suppress(Exception):
             client.tls.do_handshake()
         hello = client.outbound.read()
-        client.sock.sendall({"nothing": b"", "half": hello[:len(hello) // 2], "hello": hello}[sent])
+        if sent == "a byte now and then":
+            for byte in hello[:-1]:
+                if server.events("end"):
+                    break
+                with contextlib.suppress(ConnectionError):
+                    client.sock.sendall(bytes([byte]))
+                time.sleep(0.02)
+        else:
+            client.sock.sendall({"nothing": b"", "half": hello[:len(hello) // 2], "hello": hello}[sent])
         end = server.event("end", peer=client.peername)
         assert end["code"] == "98"
         server.warning(f"peer={client.peername} .*handshake")

@@ -109,7 +109,8 @@ def test_clients_that_fail(pki):
                 client.tls.do_handshake()
             hello = client.outbound.read()
             client.close()
-            pieces = [hello[:n] for n in (0, 1, 7, len(hello) // 2, len(hello))]
+            places = many(range(len(hello) + 1), sorted({*range(8), *range(8, len(hello), 61), len(hello) - 1, len(hello)}))
+            pieces = [hello[:n] for n in places]
             for sent in *pieces, b"GET / HTTP/1.0\r\n\r\n", bytes(100):
                 for reset in False, True:
                     client = server.begin()
@@ -201,6 +202,31 @@ if BACKEND == "openssl":
                 leave(client)
 
 
+def assert_no_cpu(server):
+    """None of its processes spins."""
+    pids = [server.pid, *server.signers(), *server.engines()]
+    wait_quiet(*pids)
+    used = cpu_ms(*pids)
+    time.sleep(1)
+    # The listener looks at its files four times a second; a tick of the clock is 10 ms.
+    assert cpu_ms(*pids) - used <= 10
+
+
+def test_waiting_costs_no_cpu(pki):
+    """Nor where a client waits for a place, nor behind SIGTERM, while who is there stays."""
+    with Server(pki, ["cat"], ["-c1"]) as server:
+        up = server.client()
+        assert echoed(up)
+        waits = server.begin()
+        assert_no_cpu(server)
+        server.proc.terminate()
+        waits.close()
+        wait_for(lambda: not server.spares(), "spare engines to end")
+        assert_no_cpu(server)
+        leave(up)
+        assert server.wait() == 0
+
+
 def test_rest_costs_no_cpu(pki):
     """With connections in every state, and without any, neither the listener nor a signer or engine spins."""
     with serving(pki, ["cat"]) as server:
@@ -208,12 +234,7 @@ def test_rest_costs_no_cpu(pki):
         half.fin()
         half.read_all()
         server.event("accept", peer=silent.peername)
-        pids = [server.pid, *server.signers(), *server.engines()]
-        wait_quiet(*pids)
-        used = cpu_ms(*pids)
-        time.sleep(1)
-        # The listener looks at its files four times a second; a tick of the clock is 10 ms.
-        assert cpu_ms(*pids) - used <= 10
+        assert_no_cpu(server)
         leave(up)
         silent.close()
         half.close()
