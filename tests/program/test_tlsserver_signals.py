@@ -484,7 +484,7 @@ def test_descriptors_run_out(pki):
         wait_quiet(server.pid)
         used = cpu_ms(server.pid)
         time.sleep(0.5)
-        assert cpu_ms(server.pid) - used < 10
+        assert SANITIZED or cpu_ms(server.pid) - used < 10
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
         for client in clients:
             assert echoed(client.handshake())
