@@ -1,6 +1,6 @@
 import pytest
 
-pytest.register_assert_rewrite("harness", "apart", "memcheck", "server")
+pytest.register_assert_rewrite("harness", "apart", "attack", "memcheck", "server")
 
 import harness  # noqa: E402
 from apart import names  # noqa: E402, F401 (a fixture)
@@ -33,6 +33,16 @@ def close(request):
 def pytest_configure(config):
     config.addinivalue_line("markers", "server_only: not for the client, in a module for both")
     config.addinivalue_line("markers", "both_roles: for the client too, in a module that is not")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What tests counted, by record_property with a number, added up over all that passed."""
+    figures = {}
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            figures[name] = figures.get(name, 0) + value
+    for name, value in figures.items():
+        terminalreporter.write_line(f"{value:,} {name}")
 
 
 def pytest_generate_tests(metafunc):
