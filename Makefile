@@ -3,13 +3,15 @@
 #   make           builds the programs in build/; BACKEND=bearssl chooses the TLS library
 #   make deps      installs what build, tests and demo need (Debian, as root)
 #   make test      every test, on every backend; PYTEST='-k word' chooses among those of the program
-#   make fuzz      every fuzz harness for SECONDS each, with clang
+#   make fuzz      every fuzz harness for SECONDS each; FUZZER=afl takes AFL++, COVERAGE=no counts no lines
 #   make demo      a TLS server in front of a shell script, and clients of it, shown step by step
 #   make bench     measures the builds that are there beside each other, stunnel and socat
 #   make install   programs and man pages to PREFIX, below DESTDIR if that is set
 
 PREFIX ?= /usr/local
 SECONDS ?= 60
+FUZZER ?= libfuzzer
+COVERAGE ?= yes
 BACKENDS = openssl bearssl libtls
 PROGRAMS = s6-tlsd s6-tlsc s6-tlsclient s6-tlsserver
 BACKEND = openssl
@@ -43,12 +45,23 @@ $(others):
 	@[ -e $@/build.ninja ] || meson setup $@ -Dtls=$(@:build-%=%)
 	@ninja -C $@ $(PROGRAMS)
 
-fuzz:
-	@command -v clang >/dev/null || { echo 's6-tlsd: make fuzz needs clang' >&2; exit 1; }
-	@$(MAKE) --no-print-directory deps
-	@[ -e build-fuzz/build.ninja ] || CC=clang meson setup build-fuzz -Dfuzz=true
-	@ninja -C build-fuzz
-	@tools/fuzz build-fuzz $(SECONDS)
+# What was found is replayed in one more build, which counts the lines that it reaches.
+fuzz_build = build-fuzz$(if $(filter afl,$(FUZZER)),-afl)
+fuzz_cc = $(if $(filter afl,$(FUZZER)),afl-clang-fast,clang)
+fuzz_coverage = -fprofile-instr-generate -fcoverage-mapping
+fuzz: deps
+	@for program in $(fuzz_cc) clang $(if $(filter yes,$(COVERAGE)),llvm-cov); do \
+		command -v $$program >/dev/null || { echo "s6-tlsd: make fuzz needs $$program" >&2; exit 1; }; \
+	done
+	@[ -e $(fuzz_build)/build.ninja ] || CC=$(fuzz_cc) meson setup $(fuzz_build) -Dfuzz=true
+	@ninja -C $(fuzz_build) fuzz
+ifeq ($(COVERAGE),yes)
+	@[ -e build-fuzz-coverage/build.ninja ] || LLVM_PROFILE_FILE=/dev/null CC=clang meson setup build-fuzz-coverage -Dfuzz=true \
+		-Dc_args='$(fuzz_coverage)' -Dc_link_args='$(fuzz_coverage)'
+	@ninja -C build-fuzz-coverage fuzz
+endif
+	@tools/fuzz $(if $(filter afl,$(FUZZER)),-a) $(if $(filter yes,$(COVERAGE)),-c build-fuzz-coverage) \
+		$(fuzz_build) $(SECONDS)
 
 demo: deps
 	@$(MAKE) --no-print-directory all
