@@ -56,7 +56,8 @@ fuzz: deps
 	@[ -e $(fuzz_build)/build.ninja ] || CC=$(fuzz_cc) meson setup $(fuzz_build) -Dfuzz=true
 	@ninja -C $(fuzz_build) fuzz
 ifeq ($(COVERAGE),yes)
-	@[ -e build-fuzz-coverage/build.ninja ] || LLVM_PROFILE_FILE=/dev/null CC=clang meson setup build-fuzz-coverage -Dfuzz=true \
+	@[ -e build-fuzz-coverage/build.ninja ] || \
+		LLVM_PROFILE_FILE=/dev/null CC=clang meson setup build-fuzz-coverage -Dfuzz=true \
 		-Dc_args='$(fuzz_coverage)' -Dc_link_args='$(fuzz_coverage)'
 	@ninja -C build-fuzz-coverage fuzz
 endif
