@@ -1,7 +1,8 @@
 /*
- * Fuzzes the readers of messages; the first byte, the message's type, chooses
- * which. Checks that the others refuse it, that every text is fit to print,
- * and that what was read is the one message that writes as these bytes.
+ * Fuzzes the readers of messages, and of the session block in one of them; the
+ * first byte, the message's type, chooses which. Checks that the others refuse
+ * it, that every text is fit to print, that what was read is the one message
+ * that writes as these bytes, and that a session that is wiped leaves nothing.
  */
 #include "core/message.h"
 
@@ -42,6 +43,22 @@ check_up(struct span in, const struct session *s)
 	check_same(out, message_up(out, s), in);
 }
 
+/* As what was known of one connection is before the next. */
+static void
+check_wiped(struct session *s)
+{
+	const char *const texts[] = {s->protocol, s->cipher, s->sni, s->hash, s->subject, s->names, s->expires};
+	size_t known[sizeof texts / sizeof *texts];
+
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+		known[i] = strlen(texts[i]);
+	session_wipe(s);
+	CHECK(!s->has_sni && !s->has_peer && !s->has_names);
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+		for (size_t at = 0; at < known[i]; at++)
+			CHECK(texts[i][at] == '\0');
+}
+
 /* Between monitor and signer. */
 static void
 check_signer(struct span in)
@@ -69,21 +86,29 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	struct span in = {.p = data, .n = n};
 	static struct session session;
 	struct report report;
+	struct ucspi tcp;
 	struct fault fault;
 	unsigned char *out;
 
 	/* What a reader leaves out must not look like a text. */
 	memset(&session, 0x7f, sizeof session);
 	memset(&report, 0x7f, sizeof report);
+	memset(&tcp, 0x7f, sizeof tcp);
 	memset(&fault, 0x7f, sizeof fault);
 	if (message_read_up(in, &session) == 0) {
 		CHECK(data[0] == MSG_UP);
 		check_up(in, &session);
+		check_wiped(&session);
 	}
 	if (message_read_end(in, &report) == 0) {
 		CHECK(data[0] == MSG_END && report.end > END_NONE && report.end < END_COUNT && printable(report.text));
 		out = room();
 		check_same(out, message_end(out, &report), in);
+	}
+	if (message_read_connected(in, &tcp) == 0) {
+		CHECK(data[0] == MSG_CONNECTED);
+		out = room();
+		check_same(out, message_connected(out, &tcp), in);
 	}
 	if (message_read_fault(in, &fault) == 0) {
 		CHECK(data[0] == MSG_FAULT && fault.code != FAULT_NONE && printable(fault.text));

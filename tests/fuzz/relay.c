@@ -1,6 +1,6 @@
 /*
- * Fuzzes the relay with events and facts, a byte each, whether the world can
- * bring them or not; the first byte is how it is started. Checks what holds
+ * Fuzzes the relay with events and facts, two bytes an event, whether the world
+ * can bring them or not; the first byte is how it is started. Checks what holds
  * even then: it only goes forward, does once what is done once, comes to rest
  * after every event, and does nothing after its end.
  */
@@ -63,11 +63,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	unsigned done = 0;
 
 	for (size_t i = 1; i + 1 < n; i += 2) {
-		enum relay_event event = (enum relay_event)(data[i] % (EV_COUNT + 1));
-		unsigned todo = step(&r, event, data[i + 1], &done), turns = 0;
+		/* The last two facts are in the event's byte. */
+		enum relay_event event = (enum relay_event)((data[i] & 0x3f) % (EV_COUNT + 1));
+		unsigned facts = data[i + 1] | (data[i] & 0xc0U) << 2;
+		unsigned todo = step(&r, event, facts, &done), turns = 0;
 
 		for (; todo != 0; turns++)
-			todo = step(&r, EV_MOVED, data[i + 1], &done);
+			todo = step(&r, EV_MOVED, facts, &done);
 		CHECK(turns < REST);
 	}
 	CHECK(relay_end_by(r.end)[0] != '\0' && relay_end_how(r.end)[0] != '\0');
