@@ -30,7 +30,16 @@ enum { WIRE_IN = 3, WIRE_OUT = 4, PROG_IN = 5, PROG_OUT = 6, CHANNEL = 7, SIGNER
 
 /* What the script chooses in its first two bytes. */
 enum { ENFORCE = 4, HALF = 8, MUTE = 16, MUFFLED = 32, PIPES_LATE = 64, REFUSES_TO_RUN = 128 };
-enum { SOCKET = 1, IDLE = 2, HANDSHAKE = 4, GREETED = 8, SLOW_MONITOR = 16, CLOSES_EARLY = 32, HEIR = 64 };
+enum {
+	SOCKET = 1,
+	IDLE = 2,
+	HANDSHAKE = 4,
+	GREETED = 8,
+	SLOW_MONITOR = 16,
+	CLOSES_EARLY = 32,
+	HEIR = 64,
+	NO_SESSION = 128
+};
 
 /* What happens, in the lower half of a byte; the upper one says how much. */
 enum op {
@@ -103,7 +112,7 @@ static struct world {
 	/* The monitor: what it said, how much of that has arrived and was read; and what it was told. */
 	unsigned char told[MOST_TOLD];
 	size_t told_n, told_seen, told_read;
-	bool signalled, orphaned, up, reported;
+	bool signalled, orphaned, babbled, up, faulted, reported;
 	struct report report;
 } w;
 
@@ -307,8 +316,9 @@ engine_close(struct engine *e)
 int
 engine_session(const struct engine *e, struct session *s, struct fault *f)
 {
-	(void)f;
 	CHECK(e->facts & ENGINE_UP);
+	if (w.how[1] & NO_SESSION)
+		return fault_set(f, FAULT_TLS, "no session");
 	session_clear(s);
 	strcpy(s->protocol, "TLSv1.3");
 	strcpy(s->cipher, "TLS_X");
@@ -399,7 +409,11 @@ do_other(unsigned much)
 	case 2: w.interrupted = true; break;
 	case 3: w.nothing = w.naughts++ < MOST_NAUGHTS; break;
 	case 4: w.told_seen = w.told_n; break;
-	default: w.little = much - 4;
+	case 5:
+		tell(MSG_UP); /* not the monitor's to say */
+		w.babbled = true;
+		break;
+	default: w.little = much - 5;
 	}
 }
 
@@ -434,7 +448,8 @@ act(enum op op, unsigned much)
 static bool
 calm(void)
 {
-	bool ends = w.nonsense || w.reset || w.refused || w.signalled || w.orphaned || (w.fin && w.held > 0);
+	bool ends =
+	    w.nonsense || w.reset || w.refused || w.signalled || w.orphaned || w.babbled || (w.fin && w.held > 0);
 
 	return !ends && !(w.how[1] & (IDLE | HANDSHAKE)) && (w.notify || !(w.how[0] & ENFORCE));
 }
@@ -474,7 +489,7 @@ end_next(void)
 static size_t
 unread(void)
 {
-	return w.sent_n - (w.fin || w.reset ? 0 : w.held) - w.read_n;
+	return w.sent_n - w.held - w.read_n;
 }
 
 static short
@@ -613,7 +628,7 @@ fds_close(int *fd)
 
 	if (*fd == PROG_IN) {
 		/* Whoever still listens gets all that was decrypted. */
-		CHECK(!w.cut_in && (!w.runs || w.deaf || w.orphaned || e->app_out_n == 0));
+		CHECK(!w.cut_in && (!w.runs || w.deaf || w.orphaned || w.babbled || e->app_out_n == 0));
 		w.cut_in = true;
 	}
 	if (*fd == PROG_OUT)
@@ -737,6 +752,7 @@ channel_send(int fd, const unsigned char *message, size_t n)
 {
 	static struct session session;
 	struct span in = {.p = message, .n = n};
+	struct fault f;
 
 	CHECK(fd == CHANNEL && !w.reported);
 	if (message_read_up(in, &session) == 0) {
@@ -744,6 +760,9 @@ channel_send(int fd, const unsigned char *message, size_t n)
 		w.up = true;
 		w.runs = !(w.how[0] & REFUSES_TO_RUN) && !w.orphaned && !w.signalled;
 		tell(w.runs ? MSG_RUN : MSG_NOT_RUN);
+	} else if (message_read_fault(in, &f) == 0) {
+		CHECK(w.how[1] & NO_SESSION);
+		w.faulted = w.reported = true;
 	} else {
 		CHECK(message_read_end(in, &w.report) == 0);
 		w.reported = true;
@@ -769,7 +788,7 @@ channel_receive_fds(int fd, unsigned char *buf, int fds[CHANNEL_FDS])
 	buf[0] = w.told[w.told_read++];
 	if (buf[0] == MSG_EXITED && w.bound == 0)
 		w.bound = w.wrote;
-	w.stopped = w.stopped || w.cut_out || buf[0] == MSG_STOP || w.engine.facts & ENGINE_FAILED;
+	w.stopped = w.stopped || w.cut_out || buf[0] == MSG_STOP || buf[0] == MSG_UP || w.engine.facts & ENGINE_FAILED;
 	w.joined = w.joined || (buf[0] == MSG_RUN && !w.stopped);
 	if (buf[0] == MSG_RUN && w.how[0] & PIPES_LATE) {
 		fds[0] = PROG_IN;
@@ -801,7 +820,7 @@ happened(enum relay_end end)
 	case END_STALLED: return w.exited;
 	case END_NOT_RUN: return w.up && !w.runs;
 	case END_SIGNAL: return w.signalled;
-	case END_ORPHANED: return w.orphaned;
+	case END_ORPHANED: return w.orphaned || w.babbled;
 	case END_NONE:
 	case END_COUNT: break;
 	}
@@ -814,8 +833,11 @@ judge(const struct config *config)
 	bool failed = w.report.end >= END_CUT, mute = w.notify && w.how[0] & MUTE, gone = w.reset || w.refused;
 	bool bare = config->close == CLOSE_FIN;
 
-	CHECK(w.reported && happened(w.report.end) && w.report.in == w.got && w.report.out == w.wrote_read);
-	CHECK(w.closed != w.broken && w.notifies <= !bare && w.alerts <= 1);
+	CHECK(w.reported && w.closed != w.broken);
+	if (w.faulted)
+		return;
+	CHECK(happened(w.report.end) && w.report.in == w.got && w.report.out == w.wrote_read);
+	CHECK(w.notifies <= !bare && w.alerts <= 1);
 	CHECK(failed || w.up);
 	CHECK(w.bound == 0 || w.wrote_read <= w.bound);
 	/* Who sees no reset has every byte, or knows better; and one that prog left open ends so after silence alone.
@@ -828,7 +850,7 @@ judge(const struct config *config)
 	}
 	CHECK(failed || !w.broken);
 	/* With time enough, an end in good order is told as one. */
-	if (!failed && !gone && !w.signalled && !w.orphaned && w.now == 0)
+	if (!failed && !gone && !w.signalled && !w.orphaned && !w.babbled && w.now == 0)
 		CHECK(w.finished && w.notifies == !bare);
 }
 

@@ -4,10 +4,13 @@
  * extensions, so that what is inside is reached at once.
  */
 #include "core/x509.h"
+#include "core/dn.h"
 #include "core/refusal.h"
+#include "core/session.h"
 
 #include "fuzz.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const enum x509_extension kinds[] = {
@@ -49,6 +52,27 @@ check_refusal(struct span der)
 	      (x509_purpose(der, true) && x509_signs_handshakes(der) ? REFUSAL_NONE : REFUSAL_USAGE));
 }
 
+/* What an honest engine tells of a peer with it is believed. */
+static void
+check_session(struct span der)
+{
+	static struct session s, again;
+	static unsigned char packed[SESSION_MAX];
+	long n;
+
+	session_clear(&s);
+	strcpy(s.protocol, "TLSv1.3");
+	strcpy(s.cipher, "TLS_X");
+	(void)sprintf(s.hash, "SHA256:%064d", 0);
+	if (dn_subject(der, s.subject, sizeof s.subject) < 0)
+		return;
+	s.has_peer = true;
+	session_set_names(&s, der);
+	CHECK((n = session_pack(&s, packed, sizeof packed)) > 0);
+	CHECK(session_unpack((struct span){packed, (size_t)n}, &again) == 0 && again.has_names == s.has_names);
+	CHECK(strcmp(again.subject, s.subject) == 0 && strcmp(again.names, s.names) == 0);
+}
+
 /* No answer depends on anything but the bytes, and what is found is among them. */
 static void
 check(struct span der)
@@ -71,6 +95,7 @@ check(struct span der)
 	for (size_t size = 5; size < 60; size += 11)
 		check_text(der, size);
 	check_refusal(der);
+	check_session(der);
 }
 
 /* The bytes, 60 at most, as the value of the extension. */
