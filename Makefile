@@ -5,7 +5,7 @@
 #   make test      every test, on every backend; PYTEST='-k word' chooses among those of the program
 #   make fuzz      every fuzz harness for SECONDS each; FUZZER=afl takes AFL++, COVERAGE=no counts no lines
 #   make demo      a TLS server in front of a shell script, and clients of it, shown step by step
-#   make bench     measures the builds that are there beside each other, stunnel and socat
+#   make bench     every backend beside other TLS servers, in ten minutes; tables and plots in bench/results
 #   make install   programs and man pages to PREFIX, below DESTDIR if that is set
 
 PREFIX ?= /usr/local
@@ -68,9 +68,10 @@ demo: deps
 	@$(MAKE) --no-print-directory all
 	@demo/demo.sh
 
-bench: all
-	@bench/compare
-	@bench/server
+bench:
+	@tools/deps install-bench
+	@$(MAKE) --no-print-directory all $(others)
+	@tools/python3 bench/run
 
 # Builds only what is not built: `sudo make install` after `make` leaves no file of root's in build/.
 built = $(PROGRAMS:%=build/%)
