@@ -402,6 +402,15 @@ left(int64_t at, int64_t now)
 	return at < 0 ? -1 : at > now ? at - now : 0;
 }
 
+/* A prog that has exited and was not reaped yet is not alive: the news of that, which comes next, is the answer. */
+static bool
+prog_lives(const struct monitor *m)
+{
+	siginfo_t info = {0};
+
+	return m->prog && (waitid(P_PID, (id_t)m->prog, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0);
+}
+
 int64_t
 monitor_keep_time(struct monitor *m)
 {
@@ -409,7 +418,8 @@ monitor_keep_time(struct monitor *m)
 
 	if (m->answer_at >= 0 && now >= m->answer_at) {
 		m->answer_at = -1;
-		monitor_tell(m, MSG_ALIVE);
+		if (prog_lives(m))
+			monitor_tell(m, MSG_ALIVE);
 	}
 	if (m->dial_by >= 0 && now >= m->dial_by)
 		give_up_dialing(m);
