@@ -62,6 +62,14 @@ watch(const struct desk *d, int fd)
 	return epoll_ctl(d->epoll, EPOLL_CTL_ADD, fd, &e);
 }
 
+/* Another process may have a copy for a moment yet, and what epoll(7) watches is not gone before the last of them. */
+static void
+leave(const struct desk *d, int fd)
+{
+	(void)epoll_ctl(d->epoll, EPOLL_CTL_DEL, fd, NULL);
+	(void)close(fd);
+}
+
 /* An engine that is not taken loses its handshake. */
 static void
 take_end(struct desk *d, int end, uint64_t number)
@@ -87,7 +95,8 @@ hear_parent(struct desk *d)
 			take_end(d, came[0], number);
 			continue;
 		}
-		fds_close(&d->control);
+		leave(d, d->control);
+		d->control = -1;
 		return;
 	}
 }
@@ -103,7 +112,7 @@ answer(struct desk *d, int end)
 		return;
 	if (heard == SIGNER_REFUSED && d->control >= 0)
 		(void)channel_send(d->control, message, (size_t)message_refused(message, numbers[end], f.text));
-	(void)close(end);
+	leave(d, end);
 	d->ends--;
 }
 
