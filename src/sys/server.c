@@ -73,12 +73,23 @@ serving_interrupted(void)
 
 /* -- children ------------------------------------------------------------ */
 
+/* What it said of its end may not have been heard yet. */
+static void
+first_exited(const struct link *l)
+{
+	static unsigned char message[MESSAGE_MAX];
+	long n = l->monitor.channel < 0 ? -1 : channel_receive(l->monitor.channel, message);
+
+	if (n <= 0 || message_read_fault((struct span){message, (size_t)n}, &server.fault) < 0)
+		(void)fault_set(&server.fault, FAULT_ENGINE, "the first engine died");
+}
+
 /* An engine without a connection that ends by itself will do so again. */
 static void
 spare_exited(const struct link *l)
 {
 	if (server.starting && server.fault.code == FAULT_NONE)
-		(void)fault_set(&server.fault, FAULT_ENGINE, "the first engine died");
+		first_exited(l);
 	if (l->stage == STAGE_SPARE && !server.starting && ++server.spares_lost > SPARES_LOST)
 		serving_back_off("engines end before they have a connection", RETRY_MS);
 }
