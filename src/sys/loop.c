@@ -49,7 +49,7 @@ struct loop {
 	size_t data;   /* of what the engine has for the wire, so many bytes end with the last of prog's */
 	/* Moments, in ms: of the last byte in, of the last byte out, of the beginning of the linger, of prog's EOF. */
 	int64_t now, start, activity, taken, lingering, prog_eof;
-	char broken[80]; /* what failed between prog and us, "" for nothing */
+	char broken[80]; /* what failed between us and prog, or the monitor, "" for nothing */
 	bool reported;
 	bool progress;	/* this turn moved a byte, told an event or waited in vain */
 	unsigned spins; /* turns in a row that did not */
@@ -148,7 +148,10 @@ report_up(struct loop *l)
 		tell_fault(l, &f);
 		return false;
 	}
-	return tell(l, message, message_up(message, &session));
+	if (tell(l, message, message_up(message, &session)))
+		return true;
+	(void)snprintf(l->broken, sizeof l->broken, "cannot tell the monitor of the handshake");
+	return false;
 }
 
 /* What to say of an end that is a failure. */
@@ -167,13 +170,13 @@ describe(const struct loop *l, char *text, size_t size)
 	case END_LATE: (void)snprintf(text, size, "%s: not done after %d ms", phase, l->config->handshake_ms); break;
 	case END_STALLED: (void)snprintf(text, size, "%s: the peer does not take the rest", phase); break;
 	case END_NOT_RUN: (void)snprintf(text, size, "%s", l->broken); break;
+	case END_ORPHANED: (void)snprintf(text, size, "%s: nothing is heard from the monitor", phase); break;
 	case END_NONE:
 	case END_PROG_EOF:
 	case END_PROG_EXIT:
 	case END_PEER_EOF:
 	case END_PEER_NOTIFY:
 	case END_SIGNAL:
-	case END_ORPHANED:
 	case END_COUNT: *text = '\0';
 	}
 }

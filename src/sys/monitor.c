@@ -72,8 +72,11 @@ expect_exit(struct monitor *m, int64_t ms)
 void
 monitor_tell(struct monitor *m, enum message_type type)
 {
-	if (m->channel >= 0 && channel_tell(m->channel, type) < 0 && errno == EAGAIN)
-		expect_exit(m, 0);
+	if (m->channel < 0 || channel_tell(m->channel, type) == 0 || errno == EPIPE || errno == ECONNRESET)
+		return;
+	if (errno != EAGAIN)
+		monitor_fail(m, FAULT_SYSTEM, "the engine cannot be told: the system does not take the message");
+	expect_exit(m, 0);
 }
 
 static void

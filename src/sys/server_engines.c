@@ -325,8 +325,8 @@ run(struct monitor *m, const struct session *session, struct fault *f)
 	error = make_pipes(pipes);
 	if (!error)
 		error = spawn_prog(l, session, pipes);
-	if (!error)
-		(void)hand_over_prog(l, pipes);
+	if (!error && hand_over_prog(l, pipes) < 0 && errno != EPIPE && errno != ECONNRESET)
+		monitor_distrust(m, FAULT_SYSTEM, "the engine cannot be told that prog runs");
 	for (int i = 0; i < 4; i++)
 		fds_close(&pipes[i / 2][i % 2]);
 	if (!error) {
