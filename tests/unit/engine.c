@@ -5,6 +5,7 @@
 #include "engine/engine.h"
 
 #include "abilities.h"
+#include "derasm.h"
 #include "identity.h"
 
 #include <setjmp.h>
@@ -777,6 +778,54 @@ bad_material_is_refused(void **state)
 	identity_free(&b);
 }
 
+/* 520 octets, more than 4096 bits. */
+#define X40 "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'"
+#define X520 X40 X40 X40 X40 X40 X40 X40 X40 X40 X40 X40 X40 X40
+#define X400 X40 X40 X40 X40 X40 X40 X40 X40 X40 X40
+
+#define RSA_ALGORITHM "30( 06(2a864886f70d010101) 05() )"
+#define P256 "a0( 06(2a8648ce3d030107) )"
+#define EIGHT(octet) octet octet octet octet octet octet octet octet
+
+/* What looks like a key and is none, or none of this certificate, is refused, whatever is wrong with it. */
+static void
+bad_keys_are_refused(void **state)
+{
+	static const char *const sources[] = {
+	    "30( 02(01) 02(03) 02(03) 02(03) 02(03) 02(03) 02(03) 02(03) 02(03) )",
+	    "30( 02(00) 02(03) 02() 02(03) 02(03) 02(03) 02(03) 02(03) 02(03) )",
+	    "30( 02(00) 02(80) 02(03) 02(03) 02(03) 02(03) 02(03) 02(03) 02(03) )",
+	    "30( 02(00) 02(00) 02(03) 02(03) 02(03) 02(03) 02(03) 02(03) 02(03) )",
+	    "30( 02(00) 02(000f) 02(03) 02(03) 02(03) 02(05) 02(03) 02(03) 02(03) )",
+	    "30( 02(00) 02(" X520 ") 02(03) 02(03) 02(03) 02(03) 02(03) 02(03) 02(03) )",
+	    "30( 02(00) 02(" X520 ") 02(03) 02(03) 02(" X400 ") 02(03) 02(03) 02(03) 02(03) )",
+	    "30( 02(00) 02(" X400 ") 02(03) 02(03) 02(" X400 ") 02(03) 02(03) 02(03) 02(03) )",
+	    "30( 02(00) 02(03) )",
+	    "30( 02(00) " RSA_ALGORITHM " 05() )",
+	    "30( 02(00) " RSA_ALGORITHM " 04( 05() ) )",
+	    "30( 02(00) 30( 05() ) 04( 30() ) )",
+	    "30( 02(00) 30( 06(2a) ) 04( 30() ) )",
+	    "30( 05() )",
+	    "30( 02(01) 04(" EIGHT("00000000") ") " P256 " )",
+	    "30( 02(01) 04(" EIGHT("ffffffff") ") " P256 " )",
+	    "30( 02(01) 04(" EIGHT("00000001") ") " P256 " )",
+	    "30( 02(01) 04() " P256 " )",
+	    "30( 02(01) 04(01) a0( 06(2a) ) )",
+	};
+	struct identity a = identity_make("a", "P-256", &ca), r = identity_make("r", "RSA", &ca);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
+		struct derasm d = derasm(sources[i]);
+		struct blob bad = {.p = d.byte, .n = d.n, .name = "KEYFILE bad"};
+
+		expect_key_refusal(&bad, &a.cert, "KEYFILE bad");
+		expect_key_refusal(&bad, &r.cert, "KEYFILE bad");
+	}
+	identity_free(&a);
+	identity_free(&r);
+}
+
 /* Nothing is offered before the handshake, and nothing is taken. */
 static void
 windows_before_the_handshake(void **state)
@@ -840,6 +889,7 @@ main(void)
 	    cmocka_unit_test(a_client_refuses_wrong_servers),
 	    cmocka_unit_test(an_end_before_there_is_anything_to_end),
 	    cmocka_unit_test(bad_material_is_refused),
+	    cmocka_unit_test(bad_keys_are_refused),
 	    cmocka_unit_test(windows_before_the_handshake),
 	};
 
