@@ -51,7 +51,7 @@ struct engine {
 	unsigned char offered[2]; /* the newest version that a client has, once `heard` bytes of it reach so far */
 	size_t heard;
 	struct signatory signer; /* nobody, where there is no own certificate */
-	struct validator validator;
+	struct validator validator; /* whose last part is not zeroed at first, nor is what follows */
 	unsigned char buffer[BR_SSL_BUFSIZE_BIDI];
 };
 
@@ -285,10 +285,21 @@ fill_engine(struct engine *e, struct engine_context *c, struct fault *f)
 	return start(e, c->servername, f);
 }
 
+/* Zeroed, but for what the library and the peer fill: that would touch all of it at once. */
+static struct engine *
+new_engine(void)
+{
+	struct engine *e = malloc(sizeof *e);
+
+	if (e)
+		memset(e, 0, offsetof(struct engine, validator) + offsetof(struct validator, bytes));
+	return e;
+}
+
 struct engine *
 engine_open(struct engine_context *c, struct fault *f)
 {
-	struct engine *e = calloc(1, sizeof *e);
+	struct engine *e = new_engine();
 
 	if (!e || ports_start(&e->ports) < 0) {
 		free(e);

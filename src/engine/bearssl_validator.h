@@ -38,7 +38,7 @@ struct validator {
 };
 
 /*
- * Prepares a zeroed *v for one chain and makes it the validator of `engine`.
+ * Prepares *v, zeroed up to its bytes, for one chain and makes it the validator of `engine`.
  * Returns 0, or -1 without memory. `anchors` (NULL under VERIFY_NONE) and
  * `name` must outlive it.
  */
