@@ -389,6 +389,9 @@ class Conversation:
         assert ("TLS failed: " if self.ran else "handshake failed: ") in self.complaint
         if self.attack.kind == "cut" and self.peer.up.inside and self.ran:
             assert "cut inside a record" in self.complaint
+        assert "does not take the rest" not in self.complaint  # this peer takes everything
+        if self.attack.kind == "reset":
+            assert "reset" in self.complaint
 
     def judge_account(self, outline):
         """prog runs only behind a handshake, and then it reads what was sent and arrived, whole and in order."""
