@@ -8,14 +8,14 @@ import re
 
 import pytest
 
-from harness import BACKEND, PROGRAM, SANITIZED, Fifo, children, leave, session, wait_quiet
+from harness import PROGRAM, SANITIZED, Fifo, children, leave, session, wait_quiet
 
 pytestmark = pytest.mark.skipif(SANITIZED, reason="the leak checker does not work under strace")
 
 MEGABYTES = 20
 
 # System calls a MB (10^6 bytes), at most.
-DOWN, UP = {"openssl": (50, 50), "libtls": (55, 60), "bearssl": (200, 340)}[BACKEND]
+DOWN, UP = 25, 25
 
 
 class Trace:
