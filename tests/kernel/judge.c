@@ -104,8 +104,10 @@ must_fail(const struct engine *own)
 
 	if (!at || (prog->exited && prog->exit_at <= known))
 		return false;
-	/* An end of the wire comes behind its last byte, which such a prog never read. */
+	/* An end of the wire comes behind its last byte, which such a prog never read, and is heard of too late. */
 	if (kernel.read_trouble && prog->exited && prog->deaf_at == prog->exit_at)
+		return false;
+	if (kernel.read_trouble && prog->deaf_at && kernel.fin && discards(own))
 		return false;
 	if (kernel.fin && kernel.fin <= at && discards(own))
 		return false;
