@@ -1,7 +1,7 @@
 /*
  * An engine that speaks something like TLS, without its secrets: a handshake of
  * three messages, records, alerts, close_notify. Each record ends with its
- * number and the sum of its bytes, so that one that was changed, doubled or
+ * number and a sum of its bytes, so that one that was changed, doubled or
  * left out breaks the connection, as a MAC would see to.
  */
 #include "pair.h"
@@ -57,13 +57,13 @@ use(struct buffer *b, size_t n)
 /* -- records ------------------------------------------------------------- */
 
 static unsigned
-sum(const unsigned char *p, size_t n)
+sum(int type, const unsigned char *p, size_t n)
 {
-	unsigned s = (unsigned)n;
+	unsigned s = (unsigned)n * 256 + (unsigned)type;
 
 	for (size_t i = 0; i < n; i++)
-		s += p[i];
-	return s & 0xffff;
+		s = s * 31 + p[i];
+	return s * 2654435761u >> 16;
 }
 
 /* Where there is room for it, which the caller has looked for. */
@@ -72,7 +72,7 @@ seal(struct engine *e, int type, const unsigned char *p, size_t n)
 {
 	size_t body = n + TRAILER;
 	unsigned char *out, *end;
-	unsigned s = sum(p, n);
+	unsigned s = sum(type, p, n);
 
 	(void)room(&e->wire_out);
 	out = e->wire_out.p + e->wire_out.end;
@@ -192,7 +192,7 @@ decrypt(struct engine *e)
 		size_t body = n - HEADER - TRAILER;
 
 		if (n == HEADER || p[1] != 3 || (unsigned)(end[0] << 8 | end[1]) != (e->received & 0xffff) ||
-		    (unsigned)(end[2] << 8 | end[3]) != sum(p + HEADER, body)) {
+		    (unsigned)(end[2] << 8 | end[3]) != sum(p[0], p + HEADER, body)) {
 			fail(e, "bad record", BAD_RECORD_MAC);
 			return;
 		}
