@@ -40,6 +40,7 @@ struct loop {
 	bool unpiped;		   /* prog's pipes are still to come; */
 	bool done_in, done_out;	   /* the relay was done with these ends of theirs */
 	bool wide_in, wide_out;	   /* they were given more room, for a stream */
+	bool stream;		   /* the wire was last found full */
 	bool ended;		   /* the wire gave its EOF or error, of which the relay hears when it may */
 	enum relay_event wire_end; /* which */
 	bool exited;		   /* prog has; of what it wrote, `rest` bytes are still in the pipe */
@@ -324,8 +325,9 @@ wire_ended(struct loop *l, enum relay_event how)
 	l->wire_end = how;
 }
 
+/* `polled`: poll said that there is something. Only then an end is taken: prog, whom poll saw as well, goes first. */
 static void
-read_wire(struct loop *l, unsigned want)
+read_wire(struct loop *l, unsigned want, bool polled)
 {
 	static unsigned char sink[65536];
 	unsigned char *p = sink;
@@ -335,7 +337,8 @@ read_wire(struct loop *l, unsigned want)
 	if (room == 0 || l->wire.in < 0)
 		return; /* what the channel said came first */
 	n = wire_read(&l->wire, p, room);
-	if (would_wait(n))
+	l->stream = n >= PIPE_FIRST;
+	if (would_wait(n) || (n == 0 && !polled))
 		return;
 	l->progress = true;
 	if (n <= 0) {
@@ -602,6 +605,18 @@ hand_on(struct loop *l, const struct pollfd p[P_COUNT])
 	settle(l);
 }
 
+/* What a stream has brought since it was last read is taken without a wait. */
+static void
+read_on(struct loop *l)
+{
+	unsigned want = relay_want(&l->relay, facts(l, EV_MOVED));
+
+	if (!l->stream || !l->wire.in_socket || l->ended || !(want & WANT_WIRE_IN))
+		return;
+	read_wire(l, want, false);
+	settle(l);
+}
+
 /* No state may turn for nothing: a defect that would burn a core is a crash in a debug build. */
 static void
 watchdog(struct loop *l)
@@ -627,10 +642,12 @@ turn(struct loop *l)
 	if (p[P_PROG_OUT].revents || (p[P_PROG_OUT].fd >= 0 && l->exited))
 		read_prog(l);
 	if (p[P_WIRE_IN].revents)
-		read_wire(l, want);
+		read_wire(l, want, true);
 	else if (want & WANT_WIRE_LAST && !l->ended)
 		step(l, EV_WIRE_DRY);
 	hand_on(l, p);
+	if (!p[P_WIRE_IN].revents)
+		read_on(l);
 	d = next_deadline(l);
 	if (d.at >= 0 && d.at <= l->now && !(d.event == EV_STALLED && peer_takes(l))) {
 		step(l, d.event);
