@@ -4,6 +4,8 @@
 #   make deps      installs what build, tests and demo need (Debian, as root)
 #   make test      every test, on every backend; PYTEST='-k word' chooses among those of the program
 #   make fuzz      every fuzz harness for SECONDS each; FUZZER=afl takes AFL++, COVERAGE=no counts no lines
+#   make proof     everything without sampling, for hours, and the figures of it: doc/testing.md
+#   make coverage  which lines the tests reach, with clang
 #   make demo      a TLS server in front of a shell script, and clients of it, shown step by step
 #   make bench     every backend beside other TLS servers, in ten minutes; tables and plots in bench/results
 #   make install   programs and man pages to PREFIX, below DESTDIR if that is set
@@ -64,6 +66,14 @@ endif
 	@tools/fuzz $(if $(filter afl,$(FUZZER)),-a) $(if $(filter yes,$(COVERAGE)),-c build-fuzz-coverage) \
 		$(fuzz_build) $(SECONDS)
 
+proof:
+	@tools/deps install-proof
+	@tools/proof
+
+coverage: deps
+	@tools/deps install-proof
+	@tools/coverage
+
 demo: deps
 	@$(MAKE) --no-print-directory all
 	@demo/demo.sh
@@ -84,4 +94,4 @@ install: $(if $(filter-out $(wildcard $(built)),$(built)),all)
 clean:
 	rm -rf build build-*
 
-.PHONY: all configure deps test fuzz demo bench install clean $(others)
+.PHONY: all configure deps test fuzz proof coverage demo bench install clean $(others)
