@@ -18,13 +18,14 @@ struct session {
 	char cipher[64];  /* IANA name */
 	bool has_sni;	  /* a valid name was asked for */
 	char sni[DNSNAME_SIZE];
-	bool has_peer;		       /* the peer's certificate was verified and its possession proved */
-	char hash[72];		       /* "SHA256:" and 64 lower-case hex digits, of the leaf's DER */
-	char subject[SESSION_SUBJECT]; /* as dn_subject prints it */
+	bool has_peer; /* the peer's certificate was verified and its possession proved */
+	char hash[72]; /* "SHA256:" and 64 lower-case hex digits, of the leaf's DER */
 	/* For a line of a log, and nothing else: what the certificate of a server says, when has_peer. */
 	bool has_names;
 	char names[SESSION_NAMES]; /* as x509_names_text prints them, commas between */
 	char expires[24];	   /* as validity_until prints it */
+	/* With has_peer, as dn_subject prints it. Last: a session without one touches a page of memory, not many. */
+	char subject[SESSION_SUBJECT];
 };
 
 /* The most that session_pack writes: each of seven texts has a sign before it. */
