@@ -50,7 +50,7 @@ struct engine {
 	bool spoken, sealed;	  /* a record of ours went out; what goes out now is encrypted */
 	unsigned char offered[2]; /* the newest version that a client has, once `heard` bytes of it reach so far */
 	size_t heard;
-	struct signatory signer; /* nobody, where there is no own certificate */
+	struct signatory signer;    /* nobody, where there is no own certificate */
 	struct validator validator; /* whose last part is not zeroed at first, nor is what follows */
 	unsigned char buffer[BR_SSL_BUFSIZE_BIDI];
 };
