@@ -221,6 +221,12 @@ FILLED = 'open(sys.argv[2], "w").write("there\\n")\nos.set_blocking(1, True)\nos
 FILLS = FILL + FILLED
 
 # What prog does (its last sign of life is "there"), the options, and what happens when it has begun.
+def terminate_when_ready(tlsd, client):
+    """prog has said by a line that it ignores the signal."""
+    assert client.read_exactly(1) == b"\n"
+    tlsd.proc.terminate()
+
+
 RESTS = {
     "both are quiet": (LIVES, [], nothing),
     "half a record came": (LIVES, [], lambda tlsd, client: client.sock.sendall(client.encrypt(bytes(100))[:50])),
@@ -259,8 +265,7 @@ RESTS = {
     "prog closed its stdout and does not read": ("exec >&-; " + LIVES, [], upload_until_blocked),
     "prog closed its stdin and the peer does not read": (
         FILL + "os.close(0)\n" + FILLED, [], lambda tlsd, client: client.send(bytes(100_000))),
-    "a signal came and prog ignores it": (
-        "trap '' TERM; " + READS_TO_EOF, [], lambda tlsd, client: tlsd.proc.terminate()),
+    "a signal came and prog ignores it": ("trap '' TERM; echo; " + READS_TO_EOF, [], terminate_when_ready),
 }
 
 
