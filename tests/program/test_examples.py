@@ -144,7 +144,7 @@ def test_the_s6_service(etc, pki, tmp_path):  # noqa: F811
 
         s6("s6-svc", "-wD", "-dx", service)
         assert supervisor.wait(LIMIT) == 0
-    assert not survivors(pid)
+    wait_for(lambda: not survivors(pid), "all that the service started to end")
 
 
 # -- systemd -----------------------------------------------------------------

@@ -448,7 +448,7 @@ def test_no_more_processes(pki, public, more):
 @pytest.mark.skipif(SANITIZED, reason="a leak checker needs a process of its own")
 def test_no_process_for_any_prog(pki, public):
     """Where all that are in wait for a prog and none runs, the one that came last makes way."""
-    uid = 61200 + os.getpid() % 4000
+    uid = 70000 + os.getpid()
 
     def preexec():
         resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
