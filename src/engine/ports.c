@@ -8,8 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a record adds to its plaintext, generously; and what is kept free for alerts and key updates. */
-enum { OVERHEAD = 64, RESERVE = 1024 };
+/*
+ * What records add to RECORD octets of plaintext, which are 32 of them where the peer asked for the shortest (RFC 6066,
+ * 4), each with 85 octets at the most; and what is kept free for alerts and key updates.
+ */
+enum { OVERHEAD = 32 * 85, RESERVE = 1024 };
 
 enum { ROOM = WIRE_IN + WIRE_OUT + APP_IN + APP_OUT };
 

@@ -21,9 +21,9 @@ enum { RECORD = 16384 }; /* the most plaintext in a record (RFC 8446, 5.1) */
 /*
  * Sizes of the buffers, of which a connection touches as much as it needs: a dozen records are few enough calls of
  * the system for a stream, and few enough bytes for a processor's own cache. Wire out has room for all of app in as
- * records, and for the longest flight's alerts.
+ * records, the shortest included, and for the longest flight's alerts.
  */
-enum { WIRE_IN = 12 * RECORD, APP_OUT = 12 * RECORD, APP_IN = 12 * RECORD, WIRE_OUT = 14 * RECORD };
+enum { WIRE_IN = 12 * RECORD, APP_OUT = 12 * RECORD, APP_IN = 12 * RECORD, WIRE_OUT = 15 * RECORD };
 
 /* Bytes begin..end of p are waiting to be used. */
 struct buffer {

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <openssl/ssl.h>
 
 /* One side: what it has to send, how much of it is gone, and how much it has got. */
 struct side {
@@ -826,6 +827,105 @@ bad_keys_are_refused(void **state)
 	identity_free(&r);
 }
 
+/* A client of OpenSSL's own, between memory and memory, that has asked for the shortest records there are. */
+static SSL *
+open_thrifty(SSL_CTX *c)
+{
+	SSL *ssl = SSL_new(c);
+	BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
+
+	assert_true(ssl && in && out);
+	SSL_set_bio(ssl, in, out);
+	SSL_set_connect_state(ssl);
+	assert_int_equal(SSL_set_tlsext_max_fragment_length(ssl, TLSEXT_max_fragment_length_512), 1);
+	return ssl;
+}
+
+static void
+send_thrifty(SSL *ssl, struct engine *to)
+{
+	unsigned char *in;
+	size_t space = engine_wire_in(to, &in), n;
+
+	if (space > 0 && BIO_read_ex(SSL_get_wbio(ssl), in, space, &n) == 1)
+		engine_wire_in_ack(to, n);
+}
+
+static void
+feed_thrifty(SSL *ssl, struct engine *from)
+{
+	const unsigned char *out;
+	size_t length = engine_wire_out(from, &out), n;
+
+	if (length == 0)
+		return;
+	assert_int_equal(BIO_write_ex(SSL_get_rbio(ssl), out, length, &n), 1);
+	engine_wire_out_ack(from, n);
+}
+
+/* All that is to be had. */
+static size_t
+take_thrifty(SSL *ssl, struct side *server)
+{
+	static unsigned char bytes[16384];
+	const unsigned char *out;
+	size_t got = 0, n;
+
+	do {
+		feed_thrifty(ssl, server->engine);
+		for (; SSL_read_ex(ssl, bytes, sizeof bytes, &n) == 1; got += n)
+			for (size_t i = 0; i < n; i++)
+				assert_int_equal(bytes[i], pattern(got + i, server->seed));
+	} while (engine_wire_out(server->engine, &out) > 0);
+	return got;
+}
+
+/* Gives bytes in such pieces, until no more are taken. */
+static void
+give_in_pieces(struct side *s, size_t piece)
+{
+	do
+		s->total = s->sent + piece;
+	while (give(s) > 0);
+	s->total = s->sent;
+}
+
+/* What the engine takes of prog goes out whole, however short its records are, and keeps nothing from coming in. */
+static void
+short_records_have_room(void **state)
+{
+	struct identity id = identity_make("localhost", "P-256", &ca);
+	static const char *const suites[] = {"ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-SHA384"};
+	struct side server, client;
+	const unsigned char *out;
+	SSL_CTX *c = SSL_CTX_new(TLS_client_method());
+	SSL *ssl;
+
+	(void)state;
+	for (size_t i = 1; i <= 80; i++) {
+		assert_int_equal(SSL_CTX_set_cipher_list(c, suites[i % 2]), 1);
+		open_pair(&server, &client, &id, ENGINE_TLS12);
+		ssl = open_thrifty(c);
+		for (int j = 0; j < 4; j++) {
+			(void)SSL_do_handshake(ssl);
+			send_thrifty(ssl, server.engine);
+			feed_thrifty(ssl, server.engine);
+		}
+		assert_up(&server);
+		give_in_pieces(&server, i * 1024);
+		assert_false(engine_app_busy(server.engine));
+		assert_int_equal(SSL_write(ssl, "heard", 5), 5);
+		send_thrifty(ssl, server.engine);
+		assert_int_equal(engine_app_out(server.engine, &out), 5);
+		assert_int_equal(take_thrifty(ssl, &server), server.sent);
+		SSL_free(ssl);
+		close_side(&server);
+		close_side(&client);
+	}
+	SSL_CTX_free(c);
+	identity_free(&id);
+}
+
 /* Nothing is offered before the handshake, and nothing is taken. */
 static void
 windows_before_the_handshake(void **state)
@@ -890,6 +990,7 @@ main(void)
 	    cmocka_unit_test(an_end_before_there_is_anything_to_end),
 	    cmocka_unit_test(bad_material_is_refused),
 	    cmocka_unit_test(bad_keys_are_refused),
+	    cmocka_unit_test(short_records_have_room),
 	    cmocka_unit_test(windows_before_the_handshake),
 	};
 
