@@ -370,6 +370,16 @@ failed(struct engine *e, int error)
 	queue_alert(e, reason_alert(error));
 }
 
+/*
+ * Of a record with a renegotiation in it and more behind that, the library never reads the rest: it has nothing to
+ * give, and takes nothing.
+ */
+static bool
+is_stuck(unsigned state)
+{
+	return !(state & (BR_SSL_CLOSED | BR_SSL_SENDREC | BR_SSL_RECVREC | BR_SSL_RECVAPP));
+}
+
 /* Draws the facts from the library's state. Closed, it failed, or the peer's close_notify was seen and answered. */
 static void
 look(struct engine *e)
@@ -381,6 +391,8 @@ look(struct engine *e)
 		return;
 	if (state & (BR_SSL_SENDAPP | BR_SSL_RECVAPP))
 		e->ports.facts |= ENGINE_UP;
+	if (is_stuck(state))
+		failed(e, BR_ERR_UNEXPECTED);
 	if (!(state & BR_SSL_CLOSED))
 		return;
 	/* An end before there is anything to end is none that a peer may make. */

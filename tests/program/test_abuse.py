@@ -73,14 +73,14 @@ def session_ticket(forger):
     return forger.record(HANDSHAKE, b"\x04\x00\x00\x10" + b"\x00\x00\x0e\x10" + bytes(4) + b"\x01n\x00\x02xx\x00\x00")
 
 
-def hello_request(forger):
-    return forger.record(HANDSHAKE, bytes(4))
+def hello_request(forger, count=1):
+    return forger.record(HANDSHAKE, bytes(4) * count)
 
 
-def client_hello(forger):
-    """As little of one as a server has to look at: no extension, one cipher suite."""
+def client_hello(forger, count=1):
+    """As little of one as a server has to look at: no extension, one cipher suite. So many of them in one record."""
     body = b"\x03\x03" + bytes(32) + b"\x00" + b"\x00\x02\xc0\x2b" + b"\x01\x00"
-    return forger.record(HANDSHAKE, b"\x01" + len(body).to_bytes(3, "big") + body)
+    return forger.record(HANDSHAKE, (b"\x01" + len(body).to_bytes(3, "big") + body) * count)
 
 
 def known(**roles):
@@ -203,3 +203,20 @@ def test_request_to_renegotiate_is_refused(pki, tmp_path):
         assert client.read_all() == b""
         leave(tlsd, client)
     assert taken.read_bytes() == b"beforebehind"
+
+
+@pytest.mark.parametrize("role, kind", [("server", client_hello), ("client", hello_request)], indirect=["role"])
+def test_renegotiations_in_one_record_hold_nobody(pki, tmp_path, kind):
+    """Two wishes to renegotiate in one record are refused or end the connection, of which no peer's end is missed."""
+    taken = tmp_path / "taken"
+    with forging(pki, keeper(taken), "1.2", tmp_path) as (tlsd, client, forger):
+        client.sock.sendall(forger.record(DATA, b"before") + kind(forger, 2) + forger.record(DATA, b"behind"))
+        with contextlib.suppress(OSError):
+            client.fin()  # unless it was reset
+        assert client.read_all() == b""
+        client.close()
+        refused = tlsd.wait() != 0
+        if refused:
+            assert tlsd.wait() == 98
+            fatal_line(tlsd)
+    assert taken.read_bytes() == (b"before" if refused else b"beforebehind")
