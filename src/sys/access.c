@@ -92,28 +92,35 @@ open_variable(const struct rule *r, int env, const char *name, struct fault *f)
 	return fault_set(f, FAULT_SYSTEM, "access rule %s: cannot read %s: not a regular file", r->key, name);
 }
 
+/* Reads the variable into `content` on its way. */
+static int
+add_content(const struct rule *r, int fd, const char *name, unsigned char content[CHANGES_MAX + 1],
+    struct changes *changes, struct fault *f)
+{
+	long n = read_up_to(fd, content, CHANGES_MAX + 1);
+
+	if (n < 0)
+		return fail(r, name, errno, f);
+	if ((size_t)n > (size_t)CHANGES_MAX)
+		return fault_set(f, FAULT_USAGE, "access rule %s: %s: larger than 64 KiB", r->key, name);
+	if (changes_add(changes, name, (struct span){content, (size_t)n}, f) < 0)
+		return fault_set(f, f->code, "access rule %s: %s", r->key, f->text);
+	return 0;
+}
+
 /* What is read is about one peer, and the next engine is a copy of us: nothing of it stays behind. */
 static int
 add_variable(const struct rule *r, int env, const char *name, struct changes *changes, struct fault *f)
 {
 	unsigned char content[CHANGES_MAX + 1];
-	int fd = open_variable(r, env, name, f), error, added;
-	long n;
+	int fd = open_variable(r, env, name, f), added;
 
 	if (fd < 0)
 		return -1;
-	n = read_up_to(fd, content, sizeof content);
-	error = errno;
+	added = add_content(r, fd, name, content, changes, f);
+	explicit_bzero(content, sizeof content);
 	fds_close(&fd);
-	if (n < 0)
-		return fail(r, name, error, f);
-	if ((size_t)n > (size_t)CHANGES_MAX)
-		return fault_set(f, FAULT_USAGE, "access rule %s: %s: larger than 64 KiB", r->key, name);
-	added = changes_add(changes, name, (struct span){content, (size_t)n}, f);
-	explicit_bzero(content, (size_t)n);
-	if (added < 0)
-		return fault_set(f, f->code, "access rule %s: %s", r->key, f->text);
-	return 0;
+	return added;
 }
 
 static int

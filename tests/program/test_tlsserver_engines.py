@@ -150,6 +150,24 @@ def test_engines_know_nothing_of_other_clients(pki, tmp_path, version):
 
 
 @SEES
+def test_engines_know_nothing_of_a_rule_that_is_refused(pki, tmp_path):
+    """Nor is anything left of what was read of a rule before it turned out to be too much."""
+    for address in "127.0.0.1", "127.0.0.2":
+        (tmp_path / f"ip4/{address}_32/env").mkdir(parents=True)
+        (tmp_path / f"ip4/{address}_32/allow").touch()
+    (tmp_path / "ip4/127.0.0.2_32/env/WORD").write_text("for the other alone " * 4000)
+    with serving(pki, ["cat"], ["-i", str(tmp_path)]) as server:
+        server.begin(source="127.0.0.2")
+        server.warning("access rule ip4/127.0.0.2_32: WORD: larger than 64 KiB")
+        for _ in range(3):  # they use up what was forked before
+            leave(server.client())
+        wait_for(lambda: len(server.spares()) == 2, "spare engines")
+        wait_quiet(server.pid, *server.spares())
+        for pid in [server.pid, *server.spares()]:
+            assert seen(pid, {"rule": b"for the other alone"}) == set()
+
+
+@SEES
 def test_no_key_is_left_of_an_earlier_pair(pki, tmp_path):
     """After a change the old one is nowhere, and the new one with the signers alone."""
     one, other = (pki.issue(f"server-secret-{n}", "localhost", names=["localhost"]) for n in "ab")
