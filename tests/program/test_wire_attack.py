@@ -14,7 +14,7 @@ from server import LONG, Server, many
 
 ROLES = ["server", "client"]
 PARTS = many(8, 1)
-STRIDE = many(1, 151)
+STRIDE = many(1, 401)
 
 # What is done to the wire, and in which direction. What does no harm is done in both at once.
 DONE = [("cut", "up"), ("cut", "down"), ("reset", "up"), ("reset", "down"), ("flip", "up"), ("flip", "down"),
