@@ -204,7 +204,9 @@ fds_pipe(int ends[2], struct fault *f)
 void
 fds_widen(int pipe)
 {
-	(void)fcntl(pipe, F_SETPIPE_SZ, PIPE_WIDE);
+	/* It has sixteen pages at first (pipe(7)): where those are large it is wide already. */
+	if (sysconf(_SC_PAGESIZE) * 16 < PIPE_WIDE)
+		(void)fcntl(pipe, F_SETPIPE_SZ, PIPE_WIDE);
 }
 
 int
