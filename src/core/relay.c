@@ -63,15 +63,18 @@ pending(const struct relay *r, unsigned facts)
 	return !taken(r) && facts & those;
 }
 
-/* Stops taking bytes of prog. Those that were not handed to the wire are lost if the wire never gets them. */
+/*
+ * Stops taking bytes of prog. Those that were not handed to the wire are lost if the wire never gets them; so is an
+ * alert, without which the peer takes what it has for all there is.
+ */
 static unsigned
 stop_tx(struct relay *r, enum relay_tx next, unsigned facts)
 {
-	bool open = r->tx == TX_OPEN;
+	bool open = r->tx == TX_OPEN, alert = r->tx == TX_FLUSH && facts & FACT_WIRE_OUT;
 
 	if (r->tx == TX_SHUT || r->tx == TX_CUT || r->tx == TX_DEAD)
 		return 0;
-	if ((open && facts & FACT_REST) || facts & FACT_APP_BUSY || (next == TX_DEAD && pending(r, facts)))
+	if ((open && facts & FACT_REST) || facts & FACT_APP_BUSY || (next == TX_DEAD && (alert || pending(r, facts))))
 		r->lost = true;
 	r->tx = next;
 	return open ? DO_CLOSE_PROG_OUT : 0;
