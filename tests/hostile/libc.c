@@ -38,8 +38,11 @@ enum { CHILDREN = 8, FIRST = 0, SPAWNED = CHILDREN + 1, PROCESSES, CALLS = 96 };
 /* A name, and for each process how often it made that call. */
 struct tally {
 	char name[32];
-	uint32_t struck, made[PROCESSES];
+	uint32_t state, struck, made[PROCESSES];
 };
+
+/* Of a tally: processes that meet a call at the same time must not name one at the same time. */
+enum { FREE, BEING_NAMED, NAMED };
 
 static struct tally *tallies;
 static struct {
@@ -102,10 +105,18 @@ static struct tally *
 tally_of(const char *name)
 {
 	for (int i = 0; i < CALLS; i++) {
-		if (!tallies[i].name[0])
-			(void)snprintf(tallies[i].name, sizeof tallies[i].name, "%s", name);
-		if (strcmp(tallies[i].name, name) == 0)
-			return &tallies[i];
+		struct tally *t = &tallies[i];
+		uint32_t expected = FREE;
+
+		if (__atomic_compare_exchange_n(
+			&t->state, &expected, BEING_NAMED, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)) {
+			(void)snprintf(t->name, sizeof t->name, "%s", name);
+			__atomic_store_n(&t->state, NAMED, __ATOMIC_RELEASE);
+		}
+		while (__atomic_load_n(&t->state, __ATOMIC_ACQUIRE) != NAMED)
+			;
+		if (strcmp(t->name, name) == 0)
+			return t;
 	}
 	abort();
 }

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(SANITIZED, reason="a sanitizer has to be the fir
 class Tally:
     """The file in which the preloaded libc counts calls, by process and name, and says that the fault has been."""
 
-    ENTRY = struct.Struct("32s11I")
+    ENTRY = struct.Struct("32s12I")
     ENTRIES = 96
     PROCESSES = ["first", *"12345678", "spawned"]
 
@@ -54,7 +54,7 @@ class Tally:
         with open(self.path, "rb") as f:
             entries = list(self.ENTRY.iter_unpack(f.read()))
         return {(who, name.rstrip(b"\0").decode()): made[n]
-                for name, _, *made in entries for n, who in enumerate(self.PROCESSES) if made[n]}
+                for name, _, _, *made in entries for n, who in enumerate(self.PROCESSES) if made[n]}
 
 
 def share(calls, part):

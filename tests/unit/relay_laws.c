@@ -140,6 +140,15 @@ laws_of_sending(const struct world *w, enum cell cell)
 	    "close_notify is sent for nobody else");
 }
 
+static bool
+alert_waits(const struct around *a)
+{
+	for (unsigned i = 0; i < a->wire_out_n; i++)
+		if (a->wire_out[i] == CELL_ALERT)
+			return true;
+	return false;
+}
+
 static void
 laws_of_prog_out(const struct relay *before, const struct world *w, unsigned todo)
 {
@@ -163,6 +172,8 @@ laws_of_prog_out(const struct relay *before, const struct world *w, unsigned tod
 	law(!(todo & DO_FIN) || !r->notify || relay_failed(r) || a->done & DID_NOTIFY,
 	    "under -S FIN behind close_notify");
 	law(!(todo & DO_CLOSE_WIRE) || (!a->lost && !a->cut && !a->own && !way), "no loss looks complete");
+	law(!(todo & DO_CLOSE_WIRE) || before->tx != TX_FLUSH || !alert_waits(a),
+	    "an alert that is given up is a reset");
 	law(!(todo & (DO_CLOSE_WIRE | DO_RESET_WIRE)) || !(a->done & (DID_CLOSE_WIRE | DID_RESET_WIRE)),
 	    "the wire is closed once");
 	law(!(todo & DO_RESET_WIRE) || relay_failed(r), "no reset without a failure");
