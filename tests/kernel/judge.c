@@ -111,6 +111,10 @@ must_fail(const struct engine *own)
 		return false;
 	if (kernel.fin && kernel.fin <= at && discards(own))
 		return false;
+	/* Nor is one that waits behind bytes for prog while our own end goes out: what is before it is not looked at.
+	 */
+	if (kernel.read_trouble && kernel.fin && discards(own) && kernel.given_at_fin < peer->sent)
+		return false;
 	return !kernel.read_trouble || !kernel.peer_notified;
 }
 

@@ -177,6 +177,7 @@ end_down(enum wire_end how)
 	if (k->end == WIRE_LIVES && how == WIRE_FIN) {
 		k->fin = k->fin ? k->fin : k->calls;
 		k->own_at_fin = k->own;
+		k->given_at_fin = k->to_prog.written;
 	}
 	k->end = how;
 	k->down.ended = true;

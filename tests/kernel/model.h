@@ -62,7 +62,8 @@ struct kernel {
 	bool read_trouble;	     /* by a read */
 	bool saw_error, saw_eof, saw_cut, saw_unnotified;
 	unsigned long fin;	   /* the end of what goes to the peer */
-	uint64_t own_at_fin;	   /* so many bytes prog had written then */
+	uint64_t own_at_fin;	   /* so many bytes prog had written then, */
+	uint64_t given_at_fin;	   /* and been given */
 	uint64_t own, own_at_look; /* likewise now, and when the loop last asked what the pipe holds */
 	bool exit_heard;	   /* prog's, by the loop, */
 	uint64_t rest;		   /* which saw so much then, in all, of what prog wrote; 0: it did not look */
