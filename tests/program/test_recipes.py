@@ -46,12 +46,18 @@ def shell(script, **kw):
 
 @contextlib.contextmanager
 def serving(text, **kw):
-    """Runs what listens, not where it says but on a free port of loopback; yields that port."""
+    """
+    Runs what listens, not where it says but on a free port of loopback; yields that port. Afterwards what serves a
+    client may end by itself, with its last word in the log, before the listener is told to go.
+    """
     text, n = re.subn(LISTENS, LISTENS_HERE, text)
     assert n == 1, text
     proc = shell(text, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **kw)
     try:
-        yield int(proc.stdout.readline())
+        port = int(proc.stdout.readline())
+        listener = set(survivors(proc.pid))
+        yield port
+        wait_for(lambda: set(survivors(proc.pid)) <= listener, "what served the clients to end")
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(proc.pid, signal.SIGTERM)
