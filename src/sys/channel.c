@@ -95,10 +95,10 @@ channel_receive(int fd, unsigned char *buf)
 }
 
 long
-channel_receive_fds(int fd, unsigned char *buf, int fds[CHANNEL_FDS])
+channel_receive_fds(int fd, unsigned char *buf, size_t size, int fds[CHANNEL_FDS])
 {
 	union control control = {.room = {0}};
-	struct iovec iov = {.iov_base = buf, .iov_len = MESSAGE_MAX};
+	struct iovec iov = {.iov_base = buf, .iov_len = size};
 	struct msghdr header = {
 	    .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
 	long n = receive(fd, &header);

@@ -32,7 +32,10 @@ int channel_tell(int fd, enum message_type type);
  */
 long channel_receive(int fd, unsigned char *buf);
 
-/* Likewise, with the descriptors that came with it, close-on-exec; those that did not are -1. */
-long channel_receive_fds(int fd, unsigned char *buf, int fds[CHANNEL_FDS]);
+/*
+ * Likewise, into buf[0..size), of one that should not be longer, with the
+ * descriptors that came with it, close-on-exec; those that did not are -1.
+ */
+long channel_receive_fds(int fd, unsigned char *buf, size_t size, int fds[CHANNEL_FDS]);
 
 #endif

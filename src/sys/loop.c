@@ -126,7 +126,7 @@ tell(struct loop *l, const unsigned char *message, long n)
 static void
 tell_fault(struct loop *l, const struct fault *f)
 {
-	static unsigned char message[MESSAGE_MAX];
+	unsigned char message[2 + FAULT_TEXT];
 
 	(void)tell(l, message, message_fault(message, f));
 	l->reported = true;
@@ -475,9 +475,9 @@ join_prog(struct loop *l, int came[CHANNEL_FDS])
 static void
 read_channel(struct loop *l)
 {
-	static unsigned char message[MESSAGE_MAX];
+	unsigned char word;
 	int came[CHANNEL_FDS];
-	long n = channel_receive_fds(l->channel, message, came);
+	long n = channel_receive_fds(l->channel, &word, 1, came);
 
 	if (n == 0)
 		return;
@@ -485,7 +485,7 @@ read_channel(struct loop *l)
 		step(l, EV_ORPHANED);
 		return;
 	}
-	switch (message[0]) {
+	switch (word) {
 	case MSG_RUN: step(l, join_prog(l, came)); break;
 	case MSG_NOT_RUN: step(l, EV_NOT_RUN); break;
 	case MSG_EXITED: prog_exited(l); break;

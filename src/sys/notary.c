@@ -85,12 +85,12 @@ take_end(struct desk *d, int end, uint64_t number)
 static void
 hear_parent(struct desk *d)
 {
-	static unsigned char message[MESSAGE_MAX];
+	unsigned char message[1 + 8];
 	int came[CHANNEL_FDS];
 	uint64_t number;
 	long n;
 
-	while ((n = channel_receive_fds(d->control, message, came)) != 0) {
+	while ((n = channel_receive_fds(d->control, message, sizeof message, came)) != 0) {
 		if (n > 0 && message_read_sign((struct span){message, (size_t)n}, &number) == 0) {
 			take_end(d, came[0], number);
 			continue;

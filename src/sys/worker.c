@@ -87,15 +87,15 @@ report(int channel, const struct fault *f)
 static bool
 told_to_start(struct loop_fds *fds, bool takes)
 {
-	static unsigned char message[MESSAGE_MAX];
+	unsigned char word;
 	struct pollfd p = {.fd = fds->channel, .events = POLLIN};
 	int came[CHANNEL_FDS];
 	long n;
 
-	while ((n = channel_receive_fds(fds->channel, message, came)) == 0)
+	while ((n = channel_receive_fds(fds->channel, &word, 1, came)) == 0)
 		if (poll(&p, 1, -1) < 0 && errno != EINTR)
 			return false;
-	if (n != 1 || message[0] != MSG_START)
+	if (n != 1 || word != MSG_START)
 		return false;
 	if (takes)
 		fds->wire_in = fds->wire_out = came[0];

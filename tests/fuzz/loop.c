@@ -786,9 +786,9 @@ channel_tell(int fd, enum message_type type)
 }
 
 long
-channel_receive_fds(int fd, unsigned char *buf, int fds[CHANNEL_FDS])
+channel_receive_fds(int fd, unsigned char *buf, size_t size, int fds[CHANNEL_FDS])
 {
-	CHECK(fd == CHANNEL);
+	CHECK(fd == CHANNEL && size == 1);
 	fds[0] = fds[1] = -1;
 	if (w.told_read == w.told_seen)
 		return w.orphaned ? -1 : 0;

@@ -185,7 +185,7 @@ wait_for(enum message_type type, int channel)
 static int
 wait_for_connection(int channel)
 {
-	static unsigned char m[MESSAGE_MAX];
+	unsigned char m;
 	const char *early = getenv("EARLY");
 	char *words = strdup(early ? early : "ready");
 	struct pollfd p = {.fd = channel, .events = POLLIN};
@@ -199,7 +199,7 @@ wait_for_connection(int channel)
 			say(channel, word);
 	}
 	free(words);
-	while ((n = channel_receive_fds(channel, m, came)) == 0)
+	while ((n = channel_receive_fds(channel, &m, 1, came)) == 0)
 		(void)poll(&p, 1, -1);
 	if (n < 0)
 		for (;;)

@@ -579,6 +579,8 @@ __wrap_recvmsg(int fd, struct msghdr *m, int flags)
 		m->msg_controllen = 0;
 		return result("hear", fd, 0, k->to_engine.ended ? 0 : EAGAIN);
 	}
+	if (p->n > m->msg_iov->iov_len)
+		wrong("recvmsg of %zu bytes into %zu", p->n, m->msg_iov->iov_len);
 	memcpy(m->msg_iov->iov_base, p->bytes, p->n);
 	k->exit_heard = k->exit_heard || p->bytes[0] == MSG_EXITED;
 	if (p->fds)
