@@ -60,12 +60,13 @@ struct loop {
 /* The pollfds, by their places. */
 enum { P_WIRE_IN, P_WIRE_OUT, P_PROG_IN, P_PROG_OUT, P_CHANNEL, P_COUNT };
 
-static size_t
+/* How many bytes; -1: the kernel does not say, and there may be any number. */
+static long
 pipe_holds(int fd)
 {
 	int n = 0;
 
-	return fd >= 0 && ioctl(fd, FIONREAD, &n) == 0 && n > 0 ? (size_t)n : 0;
+	return fd >= 0 && ioctl(fd, FIONREAD, &n) < 0 ? -1 : n;
 }
 
 /* All that waits for the wire by now is prog's, or goes before what is. */
@@ -103,7 +104,7 @@ facts(struct loop *l, enum relay_event event)
 		f |= FACT_DATA_OUT;
 	if (record_inside(&l->record))
 		f |= FACT_MID_RECORD;
-	if (event != EV_MOVED && (l->exited ? l->rest : pipe_holds(l->prog_out)) > 0)
+	if (event != EV_MOVED && (l->exited ? l->rest > 0 : pipe_holds(l->prog_out) != 0))
 		f |= FACT_REST;
 	if (event == EV_UP && engine_half_close(l->engine))
 		f |= FACT_HALF;
@@ -417,6 +418,7 @@ read_prog(struct loop *l)
 	if (l->exited && room > l->rest)
 		room = l->rest;
 	n = room ? read(l->prog_out, p, room) : 0;
+	/* The end, if nothing is left. Where that cannot be known, the errno is no EAGAIN any more. */
 	if (n < 0 && errno == EAGAIN && l->exited && pipe_holds(l->prog_out) == 0)
 		n = 0;
 	if (would_wait(n))
@@ -444,8 +446,10 @@ read_prog(struct loop *l)
 static void
 prog_exited(struct loop *l)
 {
+	long held = pipe_holds(l->prog_out);
+
 	l->exited = true;
-	l->rest = pipe_holds(l->prog_out);
+	l->rest = held < 0 ? SIZE_MAX : (size_t)held;
 	l->taken = l->now;
 	l->unsent = wire_unsent(&l->wire);
 	step(l, EV_PROG_EXIT);

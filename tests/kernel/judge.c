@@ -84,7 +84,7 @@ happened(enum relay_end end)
 	case END_STALLED: return prog->exited;
 	case END_NOT_RUN:
 		return plan->not_run || kernel.struck[SITE_TELL] || kernel.struck[SITE_PROG_READ] ||
-		       kernel.struck[SITE_PROG_WRITE];
+		       kernel.struck[SITE_PROG_WRITE] || kernel.struck[SITE_PIPE];
 	case END_SIGNAL: return monitor->stopped;
 	case END_ORPHANED: return kernel.monitor_gone || kernel.struck[SITE_HEAR];
 	case END_NONE:

@@ -823,12 +823,15 @@ __wrap_ioctl(int fd, unsigned long request, ...)
 	}
 	if (request != FIONREAD || !(is & IS_PROG_OUT))
 		wrong("ioctl %lu of descriptor %d", request, fd);
-	*n = (int)k->from_prog.n;
-	k->own_at_look = k->own;
-	if (k->exit_heard)
-		k->rest = k->from_prog.read + k->from_prog.n;
-	say("ioctl FIONREAD(%d) says %d", fd, *n);
-	return 0;
+	error = blow(SITE_PIPE);
+	if (!error) {
+		*n = (int)k->from_prog.n;
+		k->own_at_look = k->own;
+	}
+	/* Who does not know what prog left may take what a grandchild adds. */
+	if (k->exit_heard && k->rest != UINT64_MAX)
+		k->rest = error ? UINT64_MAX : k->from_prog.read + k->from_prog.n;
+	return (int)result("ioctl FIONREAD", fd, 0, error);
 }
 
 /* -- the beginning --------------------------------------------------------------- */

@@ -144,6 +144,7 @@ static const int errors[SITES][6] = {
     [SITE_PROG_WRITE] = {ENOMEM, EIO},
     [SITE_TELL] = {EPIPE, ENOBUFS, ENOMEM, EAGAIN},
     [SITE_HEAR] = {ENOMEM, EIO, ENOBUFS},
+    [SITE_PIPE] = {EIO, ENOMEM},
     [SITE_OPTION] = {ENOMEM, ENOPROTOOPT, EINVAL},
     [SITE_QUEUE] = {EINVAL, ENOMEM},
     [SITE_CLOSE] = {EINTR, EIO},
@@ -221,7 +222,7 @@ plan_print(const struct plan *p)
 	    "a socket", "a socket twice", "pipes", "pipe and socket", "socket and pipe"};
 	static const char *const closes[] = {"-s", "-S", "--half-close-notify"};
 	static const char *const sites[SITES] = {
-	    "wire read", "wire write", "prog read", "prog write", "tell", "hear", "option", "queue", "close"};
+	    "wire read", "wire write", "prog read", "prog write", "tell", "hear", "pipe", "option", "queue", "close"};
 
 	printf("plan %" PRIu64 ": %s, %s %s, %s%s\n", p->seed, p->harmless ? "harmless" : "fatal",
 	    closes[p->config.close], p->config.enforce ? "-J" : "-j", shapes[p->shape],

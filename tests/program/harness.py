@@ -198,12 +198,14 @@ def stop(pid):
 def wait_for(condition, what="condition", limit=None):
     """Polls until condition() is true; returns its value. For what has no event to wait on, as /proc."""
     deadline = time.monotonic() + (limit or LIMIT)
+    pause = 0.002
     while True:
         value = condition()
         if value:
             return value
         assert time.monotonic() < deadline, f"waited too long for {what}"
-        time.sleep(0.005)
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.04)  # a look at all processes is no small matter, with a dozen tests that take it
 
 
 # A client's prog reads and writes where any other does.
