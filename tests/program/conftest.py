@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 
 pytest.register_assert_rewrite("harness", "apart", "attack", "memcheck", "server")
@@ -5,6 +7,11 @@ pytest.register_assert_rewrite("harness", "apart", "attack", "memcheck", "server
 import harness  # noqa: E402
 from apart import names  # noqa: E402, F401 (a fixture)
 from harness import ENDS, Blob, Pki, VERSIONS  # noqa: E402
+
+# What is ignored here is ignored by all that is started: as under nohup, or by a shell in the background.
+for number in signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM:
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
