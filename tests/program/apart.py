@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from harness import LIMIT
+from harness import LIMIT, wait_for
 
 NEW_MOUNTS, NEW_NETWORK = 0x20000, 0x40000000
 SET_INTERFACE, TUN, WITHOUT_HEADER = 0x400454ca, 1, 0x1000
@@ -29,6 +29,13 @@ SET_INTERFACE, TUN, WITHOUT_HEADER = 0x400454ca, 1, 0x1000
 def command(*words):
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, f"{words}: {done.stdout}"
+    return done.stdout
+
+
+def routed(*addresses):
+    """Waits until IPv6 addresses can be reached: behind the call that adds them, the kernel takes its time."""
+    wait_for(lambda: all(f"local {address} " in command("ip", "-6", "route", "show", "table", "local")
+                         for address in addresses), f"routes to {addresses}")
 
 
 def leave():
@@ -86,6 +93,7 @@ class Void:
         command("ip", "addr", "add", "192.0.2.1/24", "dev", "void")
         command("ip", "addr", "add", "2001:db8::1/64", "dev", "void", "nodad")
         command("ip", "link", "set", "void", "up")
+        routed("2001:db8::1")
 
     def __enter__(self):
         return self

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from apart import Dns, Void, apart, command
+from apart import Dns, Void, apart, command, routed
 from harness import LIMIT, PROGRAM
 
 DIAL = os.path.join(os.path.dirname(PROGRAM), "tests", "dial")
@@ -398,6 +398,7 @@ def test_zone():
     """An address that needs one is told without."""
     with Void():
         command("ip", "addr", "add", "fe80::1/64", "dev", "void", "nodad")
+        routed("fe80::1")
         index = socket.if_nametoindex("void")
         with socket.socket(socket.AF_INET6) as listener:
             listener.bind(("fe80::1", 0, 0, index))

@@ -17,7 +17,7 @@ import time
 
 import pytest
 
-from apart import Dns, apart, command
+from apart import Dns, apart, command, routed
 from harness import LIMIT, SANITIZED, Client, Fifo, children, python, status_of, wait_for, wait_quiet
 from server import TLSSERVER, Server, echoed, leave, refused, serving
 from test_environment import INVALID, LONG_LISTS, a_hundred_keys
@@ -616,8 +616,10 @@ def test_connections_of_one_client(pki):
 @apart
 def test_connections_of_one_network(pki):
     """An IPv6 client counts by its /64, an IPv4 one by itself, on the same socket."""
-    for address in "2001:db8:0:1::1/64", "2001:db8:0:1::2/64", "2001:db8:0:2::1/64":
-        command("ip", "addr", "add", address, "dev", "lo", "nodad")
+    addresses = "2001:db8:0:1::1", "2001:db8:0:1::2", "2001:db8:0:2::1"
+    for address in addresses:
+        command("ip", "addr", "add", f"{address}/64", "dev", "lo", "nodad")
+    routed(*addresses)
     with serving(pki, ["sh", "-c", "echo $TCPCONNNUM; exec cat"], ["-C1"], where=("::", "0")) as server:
         one = server.client(host="2001:db8:0:1::1", source="2001:db8:0:1::1")
         assert one.read_exactly(2) == b"1\n"
