@@ -464,8 +464,8 @@ has_room(struct engine *e)
 {
 	size_t n;
 
-	return !br_ssl_engine_sendrec_buf(e->tls, &n) && buffer_waiting(&e->ports.app_in) == 0 &&
-	       buffer_all_room(&e->ports.wire_out) >= ANSWER && buffer_room(&e->ports.app_out) >= RECORD;
+	return !br_ssl_engine_sendrec_buf(e->tls, &n) && buffer_all_room(&e->ports.wire_out) >= ANSWER &&
+	       buffer_room(&e->ports.app_out) >= RECORD;
 }
 
 /* Feeds the library at most one record. Returns whether it took a byte. */

@@ -73,14 +73,14 @@ def session_ticket(forger):
     return forger.record(HANDSHAKE, b"\x04\x00\x00\x10" + b"\x00\x00\x0e\x10" + bytes(4) + b"\x01n\x00\x02xx\x00\x00")
 
 
-def hello_request(forger, count=1):
-    return forger.record(HANDSHAKE, bytes(4) * count)
+def hello_request(forger, count=1, part=slice(None)):
+    return forger.record(HANDSHAKE, (bytes(4) * count)[part])
 
 
-def client_hello(forger, count=1):
-    """As little of one as a server has to look at: no extension, one cipher suite. So many of them in one record."""
+def client_hello(forger, count=1, part=slice(None)):
+    """As little of one as a server has to look at: no extension, one cipher suite. So many of them, or part of that."""
     body = b"\x03\x03" + bytes(32) + b"\x00" + b"\x00\x02\xc0\x2b" + b"\x01\x00"
-    return forger.record(HANDSHAKE, (b"\x01" + len(body).to_bytes(3, "big") + body) * count)
+    return forger.record(HANDSHAKE, ((b"\x01" + len(body).to_bytes(3, "big") + body) * count)[part])
 
 
 def known(**roles):
@@ -203,6 +203,35 @@ def test_request_to_renegotiate_is_refused(pki, tmp_path):
         assert client.read_all() == b""
         leave(tlsd, client)
     assert taken.read_bytes() == b"beforebehind"
+
+
+# Speaks, and tells by a file when that was taken; then it keeps what it reads.
+SPEAKS_MEANWHILE = """
+import array, fcntl, termios
+os.read(0, 1)
+os.write(1, b"meanwhile")
+waiting = array.array("i", [1])
+while waiting[0]:
+    fcntl.ioctl(1, termios.FIONREAD, waiting)
+open(sys.argv[1], "w").close()
+with open(sys.argv[2], "wb") as taken:
+    while data := os.read(0, 100):
+        taken.write(data)
+"""
+
+
+@pytest.mark.parametrize("role, kind", [("server", client_hello), ("client", hello_request)], indirect=["role"])
+def test_prog_speaks_while_a_renegotiation_is_wished(pki, tmp_path, kind):
+    """Half of a wish may keep back what prog says, but not the other half, nor what the peer says behind that."""
+    told, taken = tmp_path / "told", tmp_path / "taken"
+    with forging(pki, python(SPEAKS_MEANWHILE, told, taken), "1.2", tmp_path) as (tlsd, client, forger):
+        client.sock.sendall(forger.record(DATA, b".") + kind(forger, part=slice(2)))
+        wait_for(told.exists, "what prog says to be taken")
+        client.sock.sendall(kind(forger, part=slice(2, None)) + forger.record(DATA, b"behind"))
+        client.fin()
+        client.read_all()
+        leave(tlsd, client)
+    assert taken.read_bytes() == b"behind"
 
 
 @pytest.mark.parametrize("role, kind", [("server", client_hello), ("client", hello_request)], indirect=["role"])
